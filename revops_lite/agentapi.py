@@ -1,0 +1,72 @@
+"""What an agent is given and what it gives back. Agents import these from `revops_lite` itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from revops_lite.models import Flag, Notice, Report, Touch
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A frozen copy of one record's context, made when the step started.
+
+    `snapshot["field"]` raises KeyError where the field is unknown, `.get` does not. `related["company"]` is a list
+    of snapshots, empty where there is none. `flags` are the record's open findings, `history` what each agent has
+    done to it. `deadline` (aware, UTC) is the run's; `now` is the time of the decision to start this step.
+    """
+
+    kind: str
+    id: str
+    values: Mapping[str, Any]
+    version: int
+    now: datetime
+    related: Mapping[str, list[Snapshot]] = field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
+    history: tuple[Touch, ...] = ()
+    deadline: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def record(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.values.get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What an agent would like to see: nothing is written by returning it.
+
+    `values` is a pydantic model (fields that are unset or None are not proposed) or a mapping. `confidence` is one
+    number 0..1 or one per field with "*" for the rest. `target` names another record ("company:7"); the default is
+    the record the agent was given.
+    """
+
+    values: Any = field(default_factory=dict)
+    confidence: float | Mapping[str, float] = 1.0
+    because: str = ""
+    target: str | None = None
+    flags: Sequence[Flag] = ()
+    clears: Sequence[str] = ()
+    notices: Sequence[Notice] = ()
+    reports: Sequence[Report] = ()
+
+
+class Skip(Exception):
+    """Ends the step without output: there is nothing to do here. Say why."""
+
+
+class Retry(Exception):
+    """Asks for another try later, `after` seconds from now. Say why."""
+
+    def __init__(self, why: str = "", after: float = 5.0) -> None:
+        super().__init__(why)
+        self.after = after
