@@ -240,6 +240,7 @@ class Context:
     history: tuple[Touch, ...] = ()
     runs: dict[str, OpenRun] = field(default_factory=dict)
     sent: tuple[float, ...] = ()  # decision times of CRM writes within the last hour
+    intents: tuple[str, ...] = ()  # CRM calls under way, in the order they have to be made
     known: bool = False  # the CRM (or an event) has given it first values
 
 
@@ -339,7 +340,8 @@ class Intent:
     expected: dict[str, Any]  # the before-values the decision was made on
     writes: dict[str, str]  # field -> id of its Write
     state: IntentState = IntentState.PLANNED
-    tries: int = 0
+    tries: int = 0  # calls made
+    passes: int = 0  # reports folded in: tells the writer that what it said has been heard
     due: float = 0.0  # not before
     settle_until: float | None = None
     note: str = ""
@@ -369,6 +371,7 @@ class Review:
     note: str = ""
     expires_at: float | None = None
     competing: dict[str, Any] | None = None  # the other value of a conflict, and whose it is
+    output: tuple[dict[str, Any], ...] = ()  # what a whole step answered, for edit and retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +387,8 @@ class Breaker:
     reason: str = ""
     probe: str | None = None  # "run|step" of the probe under way
     forced: bool = False  # opened by hand: stays until reset
+    proven: bool = False  # has seen one success: until then no more calls go out than it takes to open it
+    trying: tuple[str, ...] = ()  # "run|step" of the calls under way while it is not proven
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,3 +470,4 @@ class CrmChange:
     actor: str  # who: a person's name, "import", or ours
     write_ids: tuple[str, ...] = ()  # our writes among them, where the CRM tells
     key: str = ""  # names this change for ever: becomes part of the event's id
+    person: bool = False  # a person made it, by hand, in the CRM

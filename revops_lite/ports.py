@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from revops_lite.errors import CrmError
 from revops_lite.models import CrmChange, CrmRecord, OutNotice
 
 
@@ -16,7 +17,7 @@ class CrmAbilities:
     lock: str = "none"  # none | weak (time of change) | strong (compare-and-set in the CRM)
     history: str = "none"  # full | previous | none
     keyed: bool = False  # a repeated write id is applied once
-    batch: int = 1  # records per read
+    batch: int = 1  # records per call: of a read, and of `write_many` where it is more than 1 (see BatchCrm)
     echo: str = "values"  # how our own writes are recognised among changes: id | values
 
 
@@ -35,7 +36,9 @@ class Crm(Protocol):
         kind or its plural ("contact" or "contacts" on a company).
         """
 
-    def write(self, record: str, values: Mapping[str, Any], expected: Mapping[str, Any], write_id: str, actor: str) -> None:
+    def write(
+        self, record: str, values: Mapping[str, Any], expected: Mapping[str, Any], write_id: str, actor: str
+    ) -> None:
         """One call, all fields or none. `expected` are the values the caller believes to stand there.
 
         Raises CrmConflict (with `current`), CrmRefused, CrmUnavailable or CrmUnknown. With `keyed`, the same
@@ -54,11 +57,32 @@ class Crm(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class CrmCall:
+    """The arguments of one `Crm.write`."""
+
+    record: str
+    values: Mapping[str, Any]
+    expected: Mapping[str, Any]
+    write_id: str
+    actor: str
+
+
+@runtime_checkable
+class BatchCrm(Crm, Protocol):
+    """A CRM that takes several writes at once; one with `abilities.batch` > 1 is expected to be such."""
+
+    def write_many(self, calls: Sequence[CrmCall]) -> list[CrmError | None]:
+        """Each call as `write` would do it, in this order, each all or nothing by itself.
+
+        Returns one outcome per call: None (applied, or it had been), or the error that `write` would have raised.
+        Raises nothing of its own: a CRM that is away gives every call its error.
+        """
+
+
 class Channel(Protocol):
     """Somewhere a notice can be sent. `send` raises ChannelError; a notice may arrive twice after a crash."""
 
     def send(self, notice: OutNotice) -> None: ...
 
     def close(self) -> None: ...
-
-

@@ -1,0 +1,1 @@
+"""The agents of this installation: one file each. What they share lies in evidence/ and data/."""

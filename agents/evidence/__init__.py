@@ -1,0 +1,1 @@
+"""What the enrichment agent knows about evidence: reading it, finding it, weighing it."""

@@ -1,0 +1,323 @@
+"""The composition root: the one place that names concrete classes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+from uuid import uuid4
+
+from revops_lite import config
+from revops_lite.config import Settings
+from revops_lite.controller import Controller
+from revops_lite.crm.none import NoCrm
+from revops_lite.crm.sqlite import SqliteCrm
+from revops_lite.engine.decide import RESERVED
+from revops_lite.engine.runs import truthy
+from revops_lite.errors import ConfigError, EventRefused
+from revops_lite.host.pool import Host
+from revops_lite.models import Event
+from revops_lite.notifier import Notifier
+from revops_lite.notify import open_channels
+from revops_lite.orchestrator import Orchestrator, Parts
+from revops_lite.outbox import Outbox
+from revops_lite.ports import Crm
+from revops_lite.queue import names
+from revops_lite.queue.drain import Drain
+from revops_lite.queue.recovery import Recovery
+from revops_lite.queue.work import EventSink, WorkQueue
+from revops_lite.reader import Loader, Poller
+from revops_lite.server import Lease, connect_or_start
+from revops_lite.service import Service
+from revops_lite.store.client import Clients, check_durable, shown, version
+from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key, validate
+from revops_lite.store.keys import digest
+from revops_lite.store.store import Store
+from revops_lite.store.waiter import Waiter
+from revops_lite.supervisor import Fleet, Supervisor
+from revops_lite.writer import Terms, Writer
+
+SUPERVISE_EVERY = 0.15
+
+
+class Installation:
+    """One folder with a config.toml, opened: settings, Redis, and on demand the CRM. A context manager.
+
+    `role` "up" is the controller's; "cli" a command's, which starts the embedded Redis for its own duration where
+    nobody runs it.
+    """
+
+    def __init__(self, path: Path, role: str, *, agents: bool = False) -> None:
+        self._stack = ExitStack()
+        self.settings: Settings = config.load(path, agents=agents)
+        self.lease: Lease | None = None
+        self._crm: Crm | None = None
+        try:
+            self.clients = self._stack.enter_context(Clients(self._url(role)))
+            self.store = Store(self.clients.commands)
+        except BaseException:
+            self.close()
+            raise
+
+    def _url(self, role: str) -> str:
+        redis = self.settings.redis
+        if redis.url != "embedded":
+            return config.secret(redis.url, self.settings.root) if ":" in redis.url[:5] else redis.url
+        folder = self.settings.root / "var" / "redis"
+        lease = connect_or_start(folder, redis.durability, "up" if role == "up" else "cli")
+        self.lease = self._stack.enter_context(lease)
+        return lease.url
+
+    @property
+    def crm(self) -> Crm:
+        if self._crm is None:
+            self._crm = open_crm(self.settings)
+            self._stack.callback(self._crm.close)
+        return self._crm
+
+    def send(self, event: Event) -> str:
+        """Accept one event: "new", "known" or "other" (its id is known with another body)."""
+        return self.store.append([event])[0]
+
+    def controller_is_up(self) -> bool:
+        """Whether somebody will handle what is sent now."""
+        about = self.store.controller()
+        return bool(about.get("owner")) and time.time() - float(about.get("heartbeat", 0)) < 10.0
+
+    def weaknesses(self) -> list[str]:
+        """What the server may lose although the configuration allows it; empty as a rule."""
+        return check_durable(self.clients.commands, allow_weak=True)
+
+    def address(self) -> str:
+        """Where Redis is, without a password."""
+        return shown(self.clients.url)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Client:
+    """For programs that only send: `Client.from_config("config.toml").emit("lead.created", "lead:42", data={...})`."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] = "config.toml") -> Client:
+        """Raises ConfigError, or BusError where Redis does not answer."""
+        return cls(Installation(Path(path), "cli"))
+
+    def emit(
+        self, type: str, record: str, data: Mapping[str, Any] | None = None, id: str | None = None
+    ) -> bool:  # the names are the contract's
+        """Publish one event; durable when it returns. False where this id was accepted before.
+
+        Raises EventRefused for a malformed type or record, or an id that is known with another body.
+        """
+        event = make_event(type, record, data, id, source="client")
+        return accepted(self._installation.send(event), event)
+
+    def close(self) -> None:
+        self._installation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_event(type_: str, record: str, data: Mapping[str, Any] | None, id_: str | None, source: str) -> Event:
+    """A well-formed event from outside. Raises EventRefused."""
+    event = Event(id_ or f"{source}-{uuid4().hex}", type_, record, source, time.time(), dict(data or {}))
+    if type_ in RESERVED:
+        raise EventRefused(f"event type {type_!r} is the program's own; choose another")
+    return validate(event)
+
+
+def accepted(status: str, event: Event) -> bool:
+    if status == "other":
+        raise EventRefused(f"event id {event.id!r} was accepted before with another type, record or data")
+    return status == "new"
+
+
+def open_crm(settings: Settings) -> Crm:
+    """The configured CRM. Raises ConfigError, or CrmUnavailable where its file cannot be opened."""
+    crm = settings.crm
+    match crm.adapter:
+        case "sqlite":
+            return SqliteCrm(crm.path, crm.relations)
+        case "none":
+            return NoCrm()
+        case named if ":" in named:
+            return _own_crm(named, settings)
+        case named:
+            raise ConfigError(f"{settings.path.name}: crm.adapter: {named!r} is not there yet; use sqlite or none")
+
+
+def _own_crm(entry: str, settings: Settings) -> Crm:
+    module, _, name = entry.partition(":")
+    try:
+        make: Callable[..., Crm] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{settings.path.name}: crm.adapter: {entry}: {error}") from error
+    return make(settings)
+
+
+# ---- `revops up` -------------------------------------------------------------------------------------------------
+
+
+def orchestrator(installation: Installation, stream: TextIO, *, until_idle: bool) -> Orchestrator:
+    """Everything `up` runs, put together and not yet started."""
+    settings, store, clients = installation.settings, installation.store, installation.clients
+    version(clients.commands)
+    check_durable(clients.commands, settings.redis.allow_weak)
+    sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
+    controller = Controller(store, Drain(clients.commands, sink), settings.rulebook, owner())
+    parts = Parts(controller=controller, waiter=Waiter(clients.blocking()), outbox=Outbox())
+    _crm_services(installation, parts)
+    _notifier(installation, parts, stream)
+    _hosts(installation, parts, WorkQueue(clients.commands, sink))
+    if installation.lease:
+        parts.restart_server = partial(_restart, installation.lease)
+    return Orchestrator(parts, sole=installation.lease is not None, until_idle=until_idle)
+
+
+def owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+def _restart(lease: Lease) -> bool:
+    if lease.alive():
+        return False
+    lease.restart()
+    return True
+
+
+def _crm_services(installation: Installation, parts: Parts) -> None:
+    settings, store = installation.settings, installation.store
+    if not settings.rulebook.has_crm:
+        return
+    crm = installation.crm
+    governance = settings.rulebook.governance
+    terms = Terms(governance.max_writes_per_record_per_hour, governance.hold_field)
+    parts.loader = Loader(store, crm)
+    parts.poller = Poller(store, crm, settings.crm.poll)
+    parts.writer = Writer(store, crm, 0, terms, truthy)
+    parts.services["loader"] = Service("loader", parts.loader.tick, parts.loader.next_due)
+    parts.services["poller"] = Service("poller", parts.poller.tick, parts.poller.next_due)
+    parts.services["writer"] = Service("writer", parts.writer.tick, parts.writer.next_due)
+    parts.on_stop.append(parts.writer.close)
+
+
+def _notifier(installation: Installation, parts: Parts, stream: TextIO) -> None:
+    settings = installation.settings
+    secret = partial(config.secret, root=settings.root)
+    channels = open_channels(settings.notify.channels, secret, stream, settings.root / "var" / "reports")
+    notifier = Notifier(
+        channels,
+        settings.notify.default,
+        parts.outbox.due,
+        lambda event: installation.store.append([event]),
+        time.time,
+    )
+    parts.services["notifier"] = Service("notifier", notifier.tick, parts.outbox.next_due)
+    parts.on_stop.append(partial(notifier.close, 3.0))
+
+
+def fleet_of(installation: Installation) -> Fleet:
+    """Which hosts serve which agents: those with the same `env` share a queue and its hosts."""
+    settings = installation.settings
+    agents = settings.rulebook.agents
+    return Fleet(
+        config=settings.path,
+        url=installation.clients.url,
+        node=node(settings),
+        groups={policy.queue: policy.env for policy in agents.values()},
+        agents={name: policy.entry for name, policy in agents.items()},
+        processes=settings.workers.processes,
+        threads=settings.workers.threads,
+        logs=settings.root / "var" / "logs",
+    )
+
+
+def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
+    """Agent hosts as processes, or one inside this one where the configuration says `processes = 0`."""
+    settings = installation.settings
+    fleet = fleet_of(installation)
+    supervisor = Supervisor(fleet, work, Recovery(installation.clients.commands, work))
+    parts.before_start.append(supervisor.recover_all_local)
+    if settings.workers.processes:
+        pulse = Pulse(supervisor)
+        parts.services["hosts"] = Service("hosts", pulse.tick, pulse.next_due)
+        parts.on_stop.append(supervisor.stop)
+        return
+    os.chdir(settings.root)
+    host = Host(
+        work,
+        partial(work.peek, installation.clients.blocking()),
+        name=f"{fleet.node}.{os.getpid()}.0",
+        queues=list(fleet.groups),
+        agents=fleet.agents,
+        threads=settings.workers.threads,
+        isolated=[names.isolated(queue) for queue in fleet.groups],
+        recycle=False,
+    )
+    parts.on_start.append(host.start)
+    parts.on_stop.append(host.stop)
+
+
+def run_worker(installation: Installation) -> None:
+    """Agent hosts only, beside nobody: they end with this process. Raises ConfigError for an embedded Redis."""
+    settings = installation.settings
+    if installation.lease is not None:
+        raise ConfigError(f"{settings.path.name}: redis.url: a worker elsewhere needs a Redis that both reach, not 'embedded'")
+    sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
+    work = WorkQueue(installation.clients.commands, sink)
+    supervisor = Supervisor(fleet_of(installation), work, Recovery(installation.clients.commands, work))
+    supervisor.recover_all_local(time.time())
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    while not stopping.wait(SUPERVISE_EVERY):
+        supervisor.tick(time.time())
+    supervisor.stop()
+
+
+class Pulse:
+    """The supervisor's tick at its own pace."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._due = 0.0
+
+    def tick(self, now: float) -> int:
+        if now >= self._due:
+            self._due = now + SUPERVISE_EVERY
+            self._supervisor.tick(now)
+        return 0
+
+    def next_due(self) -> float:
+        return self._due
+
+
+def node(settings: Settings) -> str:
+    """Names this installation on this machine: hosts of an earlier life are recognised by it."""
+    return digest(f"{socket.gethostname()}|{settings.root}")[:8]

@@ -1,0 +1,141 @@
+"""`revops hold add|list|release` and `revops breaker list|open|reset`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from revops_lite.cli import out, shapes
+from revops_lite.cli.options import As, Json, state, who
+from revops_lite.errors import NotFound, UsageError
+
+holds = typer.Typer(help="Legal holds: a held record or field is never written.", no_args_is_help=True)
+breakers = typer.Typer(help="Circuit breakers of the agents.", no_args_is_help=True)
+
+RecordArgument = Annotated[str, typer.Argument(metavar="RECORD", help="such as lead:42")]
+FieldOption = Annotated[str | None, typer.Option("--field", help="only this field; default: the whole record")]
+AgentArgument = Annotated[str, typer.Argument(metavar="AGENT")]
+
+
+@holds.command("add")
+def add(
+    context: typer.Context,
+    record: RecordArgument,
+    reason: Annotated[str, typer.Option("--reason", help="why")],
+    field: FieldOption = None,
+    until: Annotated[str | None, typer.Option("--until", help="ISO date or time at which it ends")] = None,
+    as_: As = None,
+) -> None:
+    """Place a hold. It is in force when this returns."""
+    from revops_lite.models import Hold
+
+    now = time.time()
+    hold = Hold(record, field or "*", who(as_), reason, now, _until(until))
+    _change(context, record, field, hold)
+    out.say(f"{record}{'.' + field if field else ''} is on hold")
+
+
+def _until(text: str | None) -> float | None:
+    from datetime import datetime
+
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise UsageError(f"--until {text!r}: write an ISO date or time, such as 2027-01-31") from None
+
+
+@holds.command("release")
+def release(
+    context: typer.Context,
+    record: RecordArgument,
+    field: FieldOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="why")] = "",
+    as_: As = None,
+) -> None:
+    """End a hold; what was withheld meanwhile still waits in review."""
+    with state(context).open() as installation:
+        if (field or "*") not in installation.store.working_set().holds.get(record, {}):
+            raise NotFound(f"there is no hold on {record}{'.' + field if field else ''}; `revops hold list` shows them")
+    _change(context, record, field, None, who(as_), reason)
+    out.say(f"{record}{'.' + field if field else ''} is free")
+
+
+def _change(
+    context: typer.Context, record: str, field: str | None, hold: object, by: str = "", reason: str = ""
+) -> None:
+    from revops_lite.models import Event, Hold
+    from revops_lite.store.events import validate
+
+    placed = hold if isinstance(hold, Hold) else None
+    data = {
+        "field": field or "*",
+        "by": placed.by if placed else by,
+        "reason": placed.reason if placed else reason,
+        "until": placed.until if placed else None,
+    }
+    kind = "hold.placed" if placed else "hold.released"
+    event = validate(Event(f"{kind}|{uuid4().hex}", kind, record, "cli", time.time(), data))
+    with state(context).open() as installation:
+        installation.store.hold(event, placed, field or "*")
+
+
+@holds.command("list")
+def list_holds(context: typer.Context, as_json: Json = False) -> None:
+    """All holds."""
+    with state(context).open() as installation:
+        found = [hold for held in installation.store.working_set().holds.values() for hold in held.values()]
+    if as_json:
+        out.put_items([shapes.hold(hold) for hold in found])
+    else:
+        rows = [(h.record, h.field, h.by, shapes.stamp(h.at), shapes.stamp(h.until) or "-", h.reason) for h in found]
+        out.table(("RECORD", "FIELD", "BY", "SINCE", "UNTIL", "REASON"), rows, "no holds")
+
+
+@breakers.command("list")
+def list_breakers(context: typer.Context, as_json: Json = False) -> None:
+    """Every agent's breaker."""
+    from revops_lite.models import Breaker
+
+    with state(context).open() as installation:
+        known = installation.store.working_set().breakers
+        names = sorted({*installation.settings.rulebook.agents, *known})
+    found = [known.get(name) or Breaker(name) for name in names]
+    if as_json:
+        out.put_items([shapes.breaker(breaker) for breaker in found])
+    else:
+        rows = [(b.name, b.state, len(b.failures), shapes.stamp(b.until) or "-", b.reason) for b in found]
+        out.table(("AGENT", "STATE", "FAILURES", "PROBE AT", "LAST FAILURE"), rows)
+
+
+@breakers.command("open")
+def open_(
+    context: typer.Context,
+    agent: AgentArgument,
+    reason: Annotated[str, typer.Option("--reason")] = "",
+    as_: As = None,
+) -> None:
+    """Stop calling an agent until `breaker reset`; its steps park."""
+    _breaker(context, agent, "breaker.opened", who(as_), reason)
+    out.say(f"the breaker of {agent} is open until reset")
+
+
+@breakers.command("reset")
+def reset(context: typer.Context, agent: AgentArgument, as_: As = None) -> None:
+    """Close a breaker; parked steps go on."""
+    _breaker(context, agent, "breaker.reset", who(as_), "")
+    out.say(f"the breaker of {agent} is closed")
+
+
+def _breaker(context: typer.Context, agent: str, kind: str, by: str, reason: str) -> None:
+    from revops_lite.models import Event
+
+    with state(context).open() as installation:
+        if agent not in installation.settings.rulebook.agents:
+            raise NotFound(f"there is no agent {agent!r}; `revops agent list` shows them")
+        data = {"agent": agent, "by": by, "reason": reason}
+        installation.send(Event(f"{kind}|{uuid4().hex}", kind, f"agent:{agent}", "cli", time.time(), data))

@@ -1,0 +1,101 @@
+"""`revops init DIR`: a working installation to start from, with sample data."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from revops_lite.errors import Refused, RevopsError
+from revops_lite.sample import generate
+
+OURS = ("config.toml", "agents", "data", "var")  # what `init` makes or `up` would; any of them stops it
+IMPORTS = {"companies": ("company", "company_id"), "contacts": ("contact", "contact_id"), "leads": ("lead", "lead_id")}
+GITIGNORE = "/var/\n__pycache__/\n*.pyc\n.env\n"
+README = """# A revops-lite installation
+
+- `config.toml`: everything that can be configured; `revops check` says whether it is right.
+- `agents/`: one Python file per agent; what they go by lies in `agents/data/`.
+- `data/`: the sample CRM as CSV, and the company registry that the enrichment agent reads.
+- `var/`: made by the program: the embedded CRM and Redis, the audit trail, reports, sent messages. Back it up.
+
+```
+{commands}
+```
+
+Then look around: `revops run list`, `revops review`, `revops explain lead:ld-0001.hubspot_owner_id`, `revops status`.
+"""
+
+
+def init(target: Path, *, leads: int = 60, seed: int = 7) -> list[str]:
+    """Make an installation in `target`; the lines to print: what was made, and what to type next.
+
+    A folder with other files in it is fine, and its README.md and .gitignore are kept. Raises Refused where one of
+    our own files stands there already, UsageError for `leads` below 1, RevopsError where the folder cannot be written.
+    """
+    if target.exists() and not target.is_dir():
+        raise Refused(f"{target} is a file; name a folder that does not exist yet, or an empty one")
+    if found := [name for name in OURS if (target / name).exists() or (target / name).is_symlink()]:
+        raise Refused(f"{target} already has {', '.join(found)}; choose another folder, or move that away first")
+    starter = _starter()
+    counts = generate(target / "data", leads=leads, seed=seed)
+    try:
+        made = _starter_files(starter, target)
+        commands = _commands()
+        readme = README.format(commands="\n".join(commands))
+        made += [
+            name for name, text in ((".gitignore", GITIGNORE), ("README.md", readme)) if _create(target / name, text)
+        ]
+    except OSError as error:
+        raise RevopsError(f"{target}: the installation cannot be written there: {error.strerror or error}") from error
+    told = [f"data/{name}.csv ({count} rows)" for name, count in counts.items()]
+    lines = [f"Made an installation in {target}:", *(f"  {name}" for name in (*made, *told)), "", "Next:"]
+    return [*lines, f"  cd {shlex.quote(str(target))}", *(f"  {command}" for command in commands)]
+
+
+def _starter() -> Traversable:
+    """Where the starter's config.toml and agents/ lie: inside an installed wheel, else beside the package."""
+    package = files("revops_lite")
+    starter = package / "starter"
+    if starter.is_dir():
+        return starter
+    checkout = Path(str(package)).parent
+    if (checkout / "config.toml").is_file() and (checkout / "agents").is_dir():
+        return checkout
+    raise RevopsError(f"{package} has no starter files; reinstall revops-lite")
+
+
+def _starter_files(starter: Traversable, target: Path) -> list[str]:
+    made = []
+    for name, source in [("config.toml", starter / "config.toml"), *_walk("agents", starter / "agents")]:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read_bytes())
+        made.append(name)
+    return made
+
+
+def _walk(prefix: str, folder: Traversable) -> Iterator[tuple[str, Traversable]]:
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        name = f"{prefix}/{item.name}"
+        if item.is_dir() and not item.name.startswith(("__", ".")):
+            yield from _walk(name, item)
+        elif item.is_file() and item.name.endswith((".py", ".toml")):
+            yield name, item
+
+
+def _create(path: Path, text: str) -> bool:
+    """Write a file unless one stands there; whether it did."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _commands() -> list[str]:
+    imports = [f"revops crm import data/{name}.csv --kind {kind} --id {key}" for name, (kind, key) in IMPORTS.items()]
+    return [*imports, "revops up"]

@@ -1,0 +1,150 @@
+"""What `up` shows while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from revops_lite.clean import clean
+from revops_lite.models import Review, ReviewState, Run, RunState, Step, StepState
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from revops_lite.engine import Changes
+
+REFRESH = 4  # times a second
+RECENT = 8
+
+
+class Lines:
+    """One plain line for each run that ends, each item for a person, each opened breaker."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def committed(self, changes: Changes) -> None:
+        """Called after each commit, from the controller's thread."""
+        for line in told(changes):
+            self.stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        self.stream.flush()
+
+
+class Table(Lines):
+    """The same, above a table of what runs."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(cast(TextIO, _Above(console)))
+        self._console = console
+        self._lock = threading.Lock()
+        self._open: dict[str, Run] = {}
+        self._ended: Counter[str] = Counter()
+        self._reviews: dict[str, Review] = {}
+        self._recent: deque[str] = deque(maxlen=RECENT)
+
+    def committed(self, changes: Changes) -> None:
+        with self._lock:
+            for value in changes.docs.values():
+                if isinstance(value, Run):
+                    self._run(value)
+                elif isinstance(value, Review) and value.state is ReviewState.PENDING:
+                    self._reviews[value.id] = value
+                elif isinstance(value, Review):
+                    self._reviews.pop(value.id, None)
+            self._recent.extend(told(changes))
+
+    def _run(self, run: Run) -> None:
+        if run.finished_at is None:
+            self._open[run.id] = run
+        elif self._open.pop(run.id, None):
+            self._ended[run.state] += 1
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        with self._lock:
+            runs, ended, waiting = list(self._open.values()), dict(self._ended), len(self._reviews)
+            recent = list(self._recent)
+        steps: dict[str, Counter[StepState]] = {}
+        for run in runs:
+            for step in _steps(run):
+                steps.setdefault(f"{run.workflow} / {step.name}", Counter())[step.state] += 1
+        grid = Grid(box=None, pad_edge=False)
+        for name in ("step", "waiting", "running", "parked", "quarantined", "done"):
+            grid.add_column(name, justify="left" if name == "step" else "right")
+        for name, counts in sorted(steps.items()):
+            shown = (StepState.PENDING, StepState.RUNNING, StepState.PARKED, StepState.QUARANTINED, StepState.DONE)
+            grid.add_row(clean(name), *(str(counts[state] or "") for state in shown))
+        states = Counter(run.state for run in runs)
+        head = f"open {len(runs)} (held {states[RunState.HELD]})  ended {sum(ended.values())}  for a person {waiting}"
+        return Group(Text(head), grid, *(Text(line, overflow="ellipsis", no_wrap=True) for line in recent))
+
+
+def _steps(run: Run) -> list[Step]:
+    return list(run.steps.values())
+
+
+def told(changes: Changes) -> list[str]:
+    """What of a commit is worth a line."""
+    lines = []
+    for value in changes.docs.values():
+        if isinstance(value, Run) and value.finished_at is not None and value.finished_at == _newest(changes):
+            took = (value.finished_at - value.trigger.time) * 1000
+            lines.append(f"run {value.id} {value.workflow} {value.record}: {value.state} after {took:.0f} ms")
+        elif isinstance(value, Review) and value.state is ReviewState.PENDING:
+            what = value.field or value.step or "event"
+            lines.append(f"review {value.id} {value.record}.{what}: {value.reason}: {'; '.join(value.problems)}")
+    lines += [f"breaker {b.name}: {b.state} {b.reason}" for b in changes.breakers.values() if b.state != "closed"]
+    return [clean(line)[:300] for line in lines]
+
+
+def _newest(changes: Changes) -> float:
+    return max((entry.at for entry in changes.audit), default=0.0)
+
+
+class _Above:
+    """A stream whose lines appear above the live table."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            self._console.print(text.rstrip("\n"), markup=False, highlight=False)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+@contextmanager
+def watching(stream: TextIO) -> Iterator[Lines]:
+    """A live table where `stream` is a terminal, else plain lines."""
+    if not stream.isatty():
+        yield Lines(stream)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=stream)
+    table = Table(console)
+    import logging
+
+    from rich.logging import RichHandler
+
+    root = logging.getLogger()
+    before: Any = root.handlers[:]
+    root.handlers = [RichHandler(console=console, show_path=False, markup=False)]
+    try:
+        with Live(table, console=console, refresh_per_second=REFRESH, transient=True):
+            yield table
+    finally:
+        root.handlers = before
+
+

@@ -1,0 +1,248 @@
+"""`revops review list|view|approve|edit|reject|retry`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from revops_lite.cli import out, shapes
+from revops_lite.cli.options import Agent, As, Json, Limit, Record, Since, assignments, since, state, who
+from revops_lite.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from revops_lite.bootstrap import Installation
+    from revops_lite.models import Review
+    from revops_lite.store.views import Views
+
+app = typer.Typer(help="What waits for a person, and deciding it.", no_args_is_help=True)
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="items, or the beginning of their ids")]
+All = Annotated[bool, typer.Option("--all", help="every pending item that the filters leave")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="only this reason, such as confidence")]
+Field = Annotated[str | None, typer.Option("--field", help="only this field")]
+Note = Annotated[str, typer.Option("--note", help="why")]
+PATIENCE = 10.0
+
+
+def _views(installation: Installation) -> Views:
+    from revops_lite.store.views import Views
+
+    return Views(installation.clients.commands)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    state_: Annotated[str, typer.Option("--state", help="pending, approved, …, or all")] = "pending",
+    reason: ReasonOption = None,
+    agent: Agent = None,
+    record: Record = None,
+    field: Field = None,
+    run: Annotated[str | None, typer.Option("--run")] = None,
+    since_: Since = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Items in quarantine; by default those that wait, oldest first."""
+    start = since(since_)
+
+    def keep(item: Review) -> bool:
+        return (
+            (state_ == "all" or item.state == state_)
+            and item.created_at >= start
+            and (not run or (item.run or "").startswith(run))
+            and _fits(item, reason, agent, record, field)
+        )
+
+    with state(context).open() as installation:
+        views = _views(installation)
+        pool = views.pending() if state_ == "pending" else views.reviews(keep, None)
+        found = [item for item in pool if keep(item)][: out.limit(limit, as_json)]
+    if as_json:
+        out.put_items([shapes.review(item) for item in found])
+    else:
+        out.table(("ITEM", "REASON", "RECORD", "FIELD", "CURRENT", "PROPOSED", "CONF", "AGENT", "AGE"), _rows(found),
+                  "nothing waits for a person")  # fmt: skip
+
+
+def _fits(item: Review, reason: str | None, agent: str | None, record: str | None, field: str | None) -> bool:
+    return (
+        (not reason or item.reason == reason)
+        and (not agent or item.agent == agent)
+        and (not record or item.record == record)
+        and (not field or item.field == field)
+    )
+
+
+def _rows(items: list[Review]) -> list[tuple[str, ...]]:
+    now = time.time()
+    return [
+        (
+            item.id,
+            item.reason,
+            item.record,
+            item.field or f"({item.step or 'event'})",
+            shapes.short(item.current, 20),
+            shapes.short(item.proposed, 24) if item.field else shapes.short("; ".join(item.problems), 48),
+            f"{item.confidence:.2f}" if item.confidence is not None else "-",
+            item.agent,
+            shapes.ago(item.created_at, now),
+        )
+        for item in items
+    ]
+
+
+@app.command()
+def view(context: typer.Context, item: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """One item, whole."""
+    with state(context).open() as installation:
+        found = _views(installation).review(item)
+    if as_json:
+        out.put_json(shapes.review(found))
+        return
+    data = shapes.review(found)
+    rows = [(name, shapes.short(value, 200)) for name, value in data.items() if value not in (None, "", [])]
+    out.pairs(rows)
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    ids: Ids = None,
+    all_: All = False,
+    reason: ReasonOption = None,
+    agent: Agent = None,
+    record: Record = None,
+    field: Field = None,
+    note: Note = "",
+    as_: As = None,
+    as_json: Json = False,
+) -> None:
+    """Write what the agent proposed, in your name."""
+    _decide(context, "approve", ids, all_, (reason, agent, record, field), {}, note, as_, as_json)
+
+
+@app.command()
+def edit(
+    context: typer.Context,
+    ids: Ids = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="field=value, JSON or text; repeatable")] = None,
+    note: Note = "",
+    as_: As = None,
+    as_json: Json = False,
+) -> None:
+    """Write another value instead; a whole step goes on with the values corrected."""
+    if not set_:
+        raise UsageError("give --set field=value")
+    _decide(context, "edit", ids, False, (None,) * 4, assignments(set_), note, as_, as_json)
+
+
+@app.command()
+def reject(
+    context: typer.Context,
+    ids: Ids = None,
+    all_: All = False,
+    reason: ReasonOption = None,
+    agent: Agent = None,
+    record: Record = None,
+    field: Field = None,
+    note: Annotated[str, typer.Option("--note", help="why; required")] = "",
+    as_: As = None,
+    as_json: Json = False,
+) -> None:
+    """Do not write it; a whole step ends without output."""
+    if not note:
+        raise UsageError('say why: --note "why"')
+    _decide(context, "reject", ids, all_, (reason, agent, record, field), {}, note, as_, as_json)
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    ids: Ids = None,
+    all_: All = False,
+    reason: ReasonOption = None,
+    agent: Agent = None,
+    record: Record = None,
+    note: Note = "",
+    as_: As = None,
+    as_json: Json = False,
+) -> None:
+    """Let the agent of a whole step try again (or a dead event be handled again)."""
+    _decide(context, "retry", ids, all_, (reason, agent, record, None), {}, note, as_, as_json)
+
+
+def _decide(
+    context: typer.Context,
+    decision: str,
+    ids: list[str] | None,
+    all_: bool,
+    filters: tuple[str | None, str | None, str | None, str | None],
+    values: dict[str, Any],
+    note: str,
+    as_: str | None,
+    as_json: bool,
+) -> None:
+    with state(context).open() as installation:
+        views = _views(installation)
+        if bool(ids) == all_:
+            raise UsageError("give item ids, or --all with filters")
+        items = [views.review(id_) for id_ in ids or []]
+        items = items or [item for item in views.pending() if _fits(item, *filters)]
+        _send(installation, items, decision, values, note, who(as_))
+        if not installation.controller_is_up():
+            out.remark(f"{len(items)} decision(s) accepted; they are carried out once `revops up` runs")
+            return
+        results = _await(views, items)
+    _tell(results, as_json)
+
+
+def _send(
+    installation: Installation, items: list[Review], decision: str, values: dict[str, Any], note: str, by: str
+) -> None:
+    from uuid import uuid4
+
+    from revops_lite.models import Event
+
+    late = next((item for item in items if item.state != "pending"), None)
+    if late is not None:
+        when = shapes.stamp(late.decided_at)
+        raise Refused(f"{late.id} was {late.state} by {late.decided_by} at {when}; the first decision stands")
+    now = time.time()
+    events = [
+        Event(
+            id=f"decided|{item.id}|{by}|{uuid4().hex[:8]}",
+            type="review.decided",
+            subject=item.record,
+            source="cli",
+            time=now,
+            data={"review": item.id, "decision": decision, "values": values, "note": note, "by": by},
+            run=item.run,
+        )
+        for item in items
+    ]
+    for start in range(0, len(events), 500):
+        installation.store.append(events[start : start + 500])
+
+
+def _await(views: Views, before: list[Review]) -> list[Review]:
+    """The items as they stand once the controller has answered each."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        now = views.many("review", [item.id for item in before])
+        answered = all(a.state != "pending" or a.note != b.note for a, b in zip(now, before, strict=True))
+        if answered or time.monotonic() > end:
+            return now
+        time.sleep(0.05)
+
+
+def _tell(results: list[Review], as_json: bool) -> None:
+    if as_json:
+        out.put_items([shapes.review(item) for item in results])
+    else:
+        for item in results:
+            said = item.note if item.state == "pending" else ""
+            out.say(f"{item.id}  {item.record}.{item.field or item.step}  {item.state}  {said}".rstrip())
+    if refused := [item for item in results if item.state == "pending"]:
+        raise Refused(f"{len(refused)} of {len(results)} not carried out: {refused[0].note or 'no answer yet'}")

@@ -1,0 +1,182 @@
+"""`revops run list|view|watch|cancel|retry`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from revops_lite.cli import out, shapes
+from revops_lite.cli.options import As, Json, Limit, Record, Since, Workflow, since, state, who
+from revops_lite.errors import Refused
+
+if TYPE_CHECKING:
+    from revops_lite.bootstrap import Installation
+    from revops_lite.models import Run
+    from revops_lite.store.views import Views
+
+app = typer.Typer(help="Runs and their steps.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or the beginning of it")]
+ENDED = ("finished", "failed", "cancelled", "rolled_back")
+
+
+def _views(installation: Installation) -> Views:
+    from revops_lite.store.views import Views
+
+    return Views(installation.clients.commands)
+
+
+def _json(views: Views, run: Run) -> dict[str, Any]:
+    return shapes.run(run, views.many("write", list(run.writes)), views.many("review", list(run.reviews)), time.time())
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    state_: Annotated[str | None, typer.Option("--state")] = None,
+    workflow: Workflow = None,
+    record: Record = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="runs in which this agent has a step")] = None,
+    since_: Since = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Runs, newest first."""
+    start = since(since_)
+
+    def keep(run: Run) -> bool:
+        return (
+            (not state_ or run.state == state_)
+            and (not workflow or run.workflow == workflow)
+            and (not record or run.record == record)
+            and (not agent or any(step.agent == agent for step in run.steps.values()))
+            and run.started_at >= start
+        )
+
+    with state(context).open() as installation:
+        views = _views(installation)
+        found = views.runs(keep, out.limit(limit, as_json))
+        if as_json:
+            out.put_items([_json(views, run) for run in found])
+        else:
+            out.table(("RUN", "WORKFLOW", "RECORD", "STATE", "AGE", "TOOK", "STEPS"), _rows(found), "no runs")
+
+
+def _rows(runs: list[Run]) -> list[tuple[str, ...]]:
+    now = time.time()
+    return [
+        (
+            run.id,
+            run.workflow,
+            run.record,
+            run.state,
+            shapes.ago(run.trigger.time, now),
+            f"{shapes.milliseconds(run.trigger.time, run.finished_at)} ms" if run.finished_at else "-",
+            " ".join(f"{step.name}:{step.state}" for step in run.steps.values()),
+        )
+        for run in runs
+    ]
+
+
+@app.command()
+def view(context: typer.Context, run: Id, as_json: Json = False) -> None:
+    """One run: its steps, writes and review items."""
+    with state(context).open() as installation:
+        views = _views(installation)
+        found = views.run(run)
+        data = _json(views, found)
+    if as_json:
+        out.put_json(data)
+    else:
+        _show(data)
+
+
+def _show(data: dict[str, Any]) -> None:
+    out.say(f"{data['workflow']} on {data['record']}: {data['state']}  {data['note']}".rstrip())
+    out.pairs(
+        [
+            ("run", data["id"]),
+            ("trigger", f"{data['trigger']['type']} at {data['trigger']['time']} ({data['trigger']['source']})"),
+            ("elapsed", f"{data['elapsed_ms']} ms" + (" (deadline missed)" if data["deadline_missed"] else "")),
+        ]
+    )
+    for step in data["steps"]:
+        out.say()
+        took = f" in {step['elapsed_ms']} ms" if step["elapsed_ms"] is not None else ""
+        out.say(f"{step['name']}: {step['state']}{took}, attempt {step['attempt']}")
+        if step["because"]:
+            out.say(f"    because: {step['because']}")
+        for name, value in step["values"].items():
+            out.say(f"    {name} = {shapes.short(value, 60)}  ({step['confidences'].get(name, 0):.2f})")
+        for problem in step["problems"]:
+            out.say(f"    problem: {problem}")
+    for title, items in (("writes", data["writes"]), ("reviews", data["reviews"])):
+        if items:
+            out.say()
+            out.say(f"{title}:")
+        for item in items:
+            if title == "writes":
+                out.say(f"    {item['id']}  {item['record']}.{item['field']}: {shapes.short(item['before'], 30)}"
+                        f" → {shapes.short(item['after'], 30)}  {item['state']}")  # fmt: skip
+            else:
+                out.say(f"    {item['id']}  {item['reason']}  {item['record']}.{item['field'] or item['step']}"
+                        f"  {item['state']}")  # fmt: skip
+
+
+@app.command()
+def watch(context: typer.Context, run: Id) -> None:
+    """Follow one run until it ends or waits for a person."""
+    with state(context).open() as installation:
+        views = _views(installation)
+        found, shown = views.run(run), ""
+        while True:
+            steps = "  ".join(f"{step.name}:{step.state}" for step in found.steps.values())
+            line = f"{found.state:<9} {steps}"
+            if line != shown:
+                out.say(line)
+                shown = line
+            if found.finished_at or found.state == "held":
+                return
+            time.sleep(0.1)
+            found = views.run(found.id)
+
+
+@app.command()
+def cancel(context: typer.Context, run: Id, as_: As = None) -> None:
+    """Start no further step; what was written stays (see `revops rollback`)."""
+    _ask(context, run, "cancelled", as_, lambda found: found.state not in ENDED, "has ended: nothing to cancel")
+
+
+@app.command()
+def retry(context: typer.Context, run: Id, as_: As = None) -> None:
+    """Start the failed steps of a run again, and those that were skipped because of them."""
+    _ask(context, run, "retried", as_, lambda found: found.state in ("failed", "cancelled"), "has not failed")
+
+
+def _ask(context: typer.Context, prefix: str, what: str, as_: str | None, fits: Any, otherwise: str) -> None:
+    from revops_lite.models import Event
+
+    with state(context).open() as installation:
+        views = _views(installation)
+        found = views.run(prefix)
+        if not fits(found):
+            raise Refused(f"run {found.id} is {found.state} and {otherwise}")
+        by = who(as_)
+        id_ = f"{what}|{found.id}|{found.finished_at}|{by}"
+        event = Event(id_, f"run.{what}", found.record, "cli", time.time(), {"by": by}, run=found.id)
+        installation.send(event)
+        if installation.controller_is_up():
+            _until(views, found)
+        else:
+            out.remark("accepted; it is carried out once `revops up` runs")
+
+
+def _until(views: Views, before: Run) -> None:
+    """Wait until the controller has answered, and say what became of it."""
+    end = time.monotonic() + 5
+    now = views.run(before.id)
+    while now == before and time.monotonic() < end:
+        time.sleep(0.05)
+        now = views.run(before.id)
+    out.say(f"run {now.id} is {now.state}")

@@ -1,0 +1,109 @@
+"""`revops explain`: a run's or a value's story in plain sentences, from writes, reviews and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from revops_lite.cli.shapes import milliseconds, short, stamp
+from revops_lite.errors import NotFound
+from revops_lite.models import Review, Run, Step, StepState, Write, WriteState
+from revops_lite.store.views import Views
+
+FATE = {
+    WriteState.PLANNED: "is on its way to the CRM",
+    WriteState.SENDING: "is being written to the CRM",
+    WriteState.APPLIED: "was written to the CRM",
+    WriteState.SUPERSEDED: "was not needed any more",
+    WriteState.FAILED: "was refused",
+    WriteState.CONFLICT: "met another value in the CRM and was not written",
+    WriteState.WITHHELD: "was withheld for a person",
+    WriteState.SHADOW: "was only recorded",
+    WriteState.ROLLED_BACK: "was written and rolled back later",
+}
+
+
+def of_run(views: Views, prefix: str) -> Iterator[str]:
+    """Raises NotFound."""
+    run = views.run(prefix)
+    writes = [write for write in views.many("write", list(run.writes)) if write]
+    reviews = [item for item in views.many("review", list(run.reviews)) if item]
+    yield (
+        f"Workflow {run.workflow} started on {run.record} because of {run.trigger.type} "
+        f"({run.trigger.source}) at {stamp(run.trigger.time)}."
+    )
+    for step in run.steps.values():
+        yield from _step(step, [w for w in writes if w.step == step.name], [r for r in reviews if r.step == step.name])
+    yield _end(run)
+
+
+def _step(step: Step, writes: list[Write], reviews: list[Review]) -> Iterator[str]:
+    match step.state:
+        case StepState.DONE:
+            yield f"{step.name} answered: {step.because or 'without giving a reason'}."
+        case StepState.SKIPPED:
+            yield f"{step.name} had nothing to do: {step.because or '; '.join(step.problems) or 'rejected by a person'}."
+        case StepState.FAILED:
+            yield f"{step.name} failed: {'; '.join(step.problems)}."
+        case StepState.QUARANTINED:
+            yield f"{step.name} waits for a person: {'; '.join(step.problems)}."
+        case StepState.PARKED:
+            yield f"{step.name} is parked: its agent's breaker is open."
+        case StepState.RUNNING:
+            yield f"{step.name} is with its agent since {stamp(step.started_at)}."
+        case StepState.PENDING:
+            yield f"{step.name} has not started; it follows {', '.join(step.after) or 'nothing'}."
+    for write in writes:
+        yield "  " + _write(write)
+    for item in reviews:
+        if item.field is None or item.decided_by:
+            yield "  " + _review(item)
+
+
+def _write(write: Write) -> str:
+    text = (
+        f"{write.record}.{write.field}: {short(write.before)} → {short(write.after)} by {write.agent} "
+        f"(confidence {write.confidence:.2f}) {FATE[write.state]}"
+    )
+    why = write.note or write.rule
+    return f"{text}: {why}." if why else f"{text}."
+
+
+def _review(item: Review) -> str:
+    what = item.field or f"step {item.step}"
+    if item.decided_by:
+        said = f', saying "{item.note}"' if item.note else ""
+        return f"{item.decided_by} decided {what} ({item.reason}): {item.state}{said}."
+    return f"{what} waits as {item.id} ({item.reason}): {'; '.join(item.problems)}."
+
+
+def _end(run: Run) -> str:
+    took = milliseconds(run.trigger.time, run.finished_at)
+    if run.finished_at:
+        late = ", after its deadline" if run.deadline_missed else ""
+        return f"The run ended {run.state}, {took} ms after its trigger{late}. {run.note}".rstrip()
+    return f"The run is {run.state}."
+
+
+def of_field(views: Views, record: str, field: str) -> Iterator[str]:
+    """Raises NotFound where nobody ever held or proposed a value."""
+    context = views.context(record)
+    writes = views.writes(lambda write: write.record == record and write.field == field, None)
+    if context is None or (field not in context.fields and not writes):
+        raise NotFound(f"nothing is known of {record}.{field}; `revops record view {record}` shows what is")
+    held = context.fields.get(field)
+    if held is None or held.value is None:
+        yield f"{record}.{field} has no value."
+    else:
+        source = {"crm": "read from the CRM", "person": "a person's edit in the CRM", "event": "came with the event"}
+        whose = source.get(held.writer, f"written by {held.writer} (confidence {held.confidence:.2f})")
+        waiting = ", not yet confirmed by the CRM" if held.pending else ""
+        yield f"{record}.{field} is {short(held.value, 80)}: {whose} at {stamp(held.at)}{waiting}."
+    if field in context.proposed:
+        p = context.proposed[field]
+        yield f"Proposed but not written: {short(p.value, 80)} by {p.agent} ({p.confidence:.2f}): {p.why}."
+    for write in reversed(writes):
+        yield f"{stamp(write.at)}: {_write(write)}"
+        if write.because:
+            yield f"    {write.agent} said: {write.because}"
+    for item in views.reviews(lambda item: item.record == record and item.field == field, None):
+        yield f"{stamp(item.decided_at or item.created_at)}: {_review(item)}"

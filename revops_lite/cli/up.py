@@ -1,0 +1,75 @@
+"""`revops up` and `revops worker`: the long-running commands."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from revops_lite.cli import out
+from revops_lite.cli.options import state
+
+if TYPE_CHECKING:
+    from revops_lite.bootstrap import Installation
+    from revops_lite.orchestrator import Orchestrator
+
+
+def up(
+    context: typer.Context,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="stop once nothing is left to do by itself")] = False,
+    no_web: Annotated[bool, typer.Option("--no-web", help="no web server even if one is configured")] = False,
+) -> None:
+    """Controller, agent hosts, CRM writer and poller, notices, embedded Redis: everything, in one command."""
+    from revops_lite import bootstrap
+    from revops_lite.cli import overview
+    from revops_lite.cli.live import watching
+
+    _log_to_stderr()
+    started = time.time()
+    with bootstrap.Installation(state(context).config, "up", agents=True) as installation:
+        with watching(sys.stderr) as display:
+            orchestrator = bootstrap.orchestrator(installation, display.stream, until_idle=until_idle)
+            orchestrator.parts.controller.after_commit.append(display.committed)
+            _stop_on_signals(orchestrator)
+            _greet(installation)
+            orchestrator.run()
+        if until_idle:
+            overview.show_summary(overview.summary(installation, started))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _stop_on_signals(orchestrator: Orchestrator) -> None:
+    def stop(_number: int, _frame: Any) -> None:
+        orchestrator.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _greet(installation: Installation) -> None:
+    settings = installation.settings
+    hosts = settings.workers.processes
+    out.remark(
+        f"revops: {len(settings.rulebook.workflows)} workflows, {len(settings.rulebook.agents)} agents, "
+        f"{hosts or 'no'} agent host{'s' if hosts != 1 else ''} of {settings.workers.threads} threads, "
+        f"CRM {settings.crm.adapter}; Redis at {installation.address()}; Ctrl-C stops"
+    )
+    for weakness in installation.weaknesses():
+        out.remark(f"warning: {weakness}")
+
+
+def worker(context: typer.Context) -> None:
+    """Only an agent host, for another machine that shares the Redis of `revops up`."""
+    from revops_lite import bootstrap
+
+    _log_to_stderr()
+    with bootstrap.Installation(state(context).config, "cli", agents=True) as installation:
+        bootstrap.run_worker(installation)

@@ -1,0 +1,119 @@
+"""Workflows: triggers, steps and their graph."""
+
+from __future__ import annotations
+
+import graphlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import croniter
+
+from revops_lite.config.checks import NAME, NAME_MEND, names_in
+from revops_lite.config.positions import Key
+from revops_lite.config.problems import Problem, quoted, unknown
+from revops_lite.config.tables import Config, StepTable, WorkflowTable
+from revops_lite.policy import StepDef
+
+_EVENT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+_ATOM = r"(\*|(\d+|[a-z]{3})(-(\d+|[a-z]{3}))?)(/\d+)?"
+_CRON_FIELD = re.compile(f"{_ATOM}(,{_ATOM})*", re.IGNORECASE | re.ASCII)
+_FIRST = datetime(2024, 1, 1)  # any day serves to find out whether a slot ever comes
+
+
+def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Everything about `[workflows]`; agents and workflows that are broken themselves still count as known."""
+    agents = names_in(data, "agents")
+    for name, workflow in config.workflows.items():
+        key: Key = ("workflows", name)
+        if not NAME.fullmatch(name):
+            yield Problem(key, f"a workflow cannot have this name; {NAME_MEND}")
+        yield from _trigger(key, workflow, set(names_in(data, *key)), agents)
+        yield from _words(key, workflow)
+        if not workflow.steps:
+            yield Problem((*key, "steps"), 'has no steps; add steps = [{ agent = "…" }]')
+        yield from _steps(key, workflow.steps, agents)
+
+
+def step_defs(steps: tuple[StepTable, ...]) -> tuple[StepDef, ...]:
+    """Steps with their names and what they follow spelled out."""
+    names = [step.name or step.agent for step in steps]
+    return tuple(
+        StepDef(
+            name=names[index],
+            agent=step.agent,
+            after=tuple(names[max(index - 1, 0) : index]) if step.after is None else step.after,
+            optional=step.optional,
+            wait_for_review=step.wait_for_review,
+            when=step.when,
+            gather=step.gather,
+        )
+        for index, step in enumerate(steps)
+    )
+
+
+def _trigger(key: Key, workflow: WorkflowTable, given: set[str], agents: Collection[str]) -> Iterator[Problem]:
+    if not given & {"on", "cron", "over"} or ("on" in given and not workflow.on and not given & {"cron", "over"}):
+        yield Problem(key, 'nothing starts it; add on = "lead.created", or cron = "0 6 * * *" with over')
+    for index, event in enumerate(workflow.on):
+        place: Key = (*key, "on", index) if len(workflow.on) > 1 else (*key, "on")
+        agent, _, what = event.rpartition(".")
+        if not _EVENT.fullmatch(event):
+            yield Problem(place, f'{quoted(event, chr(39))} is no event type; write it like "lead.created"')
+        elif what == "complete" and agent not in agents:
+            yield Problem(place, unknown("agent", agent, agents, f"add [agents.{agent}]"))
+    if workflow.cron is not None:
+        yield from _cron((*key, "cron"), workflow.cron)
+
+
+def _cron(key: Key, text: str) -> Iterator[Problem]:
+    fields = text.split()
+    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
+        yield Problem(key, f'{quoted(text, chr(39))} is no cron line; write five fields like "0 6 * * *"')
+        return
+    try:
+        croniter.croniter(text, _FIRST).get_next(datetime)
+    except croniter.CroniterBadDateError:
+        yield Problem(key, f"{quoted(text, chr(39))} never comes; there is no such day")
+    except (ValueError, KeyError, ArithmeticError) as error:
+        yield Problem(key, f"{quoted(text, chr(39))} is no cron line: {str(error).splitlines()[0]}")
+
+
+def _words(key: Key, workflow: WorkflowTable) -> Iterator[Problem]:
+    for index, role in enumerate(workflow.include):
+        if not NAME.fullmatch(role):
+            yield Problem((*key, "include", index), f"{quoted(role, chr(39))} is no kind of record; {NAME_MEND}")
+    if workflow.over is not None and not NAME.fullmatch(workflow.over.kind):
+        text = f"{quoted(workflow.over.kind, chr(39))} is no kind of record; {NAME_MEND}"
+        yield Problem((*key, "over", "kind"), text)
+
+
+def _steps(key: Key, steps: tuple[StepTable, ...], agents: Collection[str]) -> Iterator[Problem]:
+    defs = step_defs(steps)
+    names = [step.name for step in defs]
+    for index, (table, step) in enumerate(zip(steps, defs, strict=True)):
+        place: Key = (*key, "steps", index)
+        if step.agent not in agents:
+            yield Problem((*place, "agent"), unknown("agent", step.agent, agents, f"add [agents.{step.agent}]"))
+        if not NAME.fullmatch(step.name):
+            yield Problem((*place, "name" if table.name else "agent"), f"a step cannot have this name; {NAME_MEND}")
+        elif step.name in names[:index]:
+            text = f'two steps are called {step.name}; give this one its own name = "…"'
+            yield Problem((*place, "name" if table.name else "agent"), text)
+        if step.gather is not None and not NAME.fullmatch(step.gather):
+            yield Problem((*place, "gather"), 'takes "all" or the name of a related record, like "owner"')
+        for each in table.after or ():
+            if each not in names:
+                yield Problem((*place, "after"), unknown("step", each, names))
+    yield from _cycle(key, defs, names)
+
+
+def _cycle(key: Key, steps: tuple[StepDef, ...], names: list[str]) -> Iterator[Problem]:
+    try:
+        graphlib.TopologicalSorter({step.name: step.after for step in steps}).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1]
+        index = max(names.index(name) for name in circle)
+        text = f"the steps wait for each other: {' -> '.join(circle)}; take one of these out of `after`"
+        yield Problem((*key, "steps", index, "after"), text)

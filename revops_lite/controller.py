@@ -1,0 +1,207 @@
+"""The controller: take events, decide, commit. It is the only writer of runs, contexts, reviews and breakers.
+
+One pass of the loop is one call of `step(now)`; a test calls it by hand. The stream is the truth: a pub/sub message
+is only a reason to look sooner, and killing the controller anywhere loses nothing but the pass it was in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Sequence
+
+from revops_lite.engine import Changes, Missing, State, decide
+from revops_lite.engine.ids import agent_tag
+from revops_lite.engine.state import Key
+
+from revops_lite.models import Event, Intent, OutNotice, Run
+from revops_lite.policy import Rulebook
+from revops_lite.queue.drain import Drain
+from revops_lite.queue.jobs import enqueue_commands
+from revops_lite.store.commit import Command, commands
+from revops_lite.store.store import Entry, Lead, Store
+
+log = logging.getLogger("revops.controller")
+
+BATCH = 128
+DOCS_KEPT = 20_000
+TRIM_EVERY = 60.0
+HEARTBEAT_EVERY = 5.0
+
+AfterCommit = Callable[[Changes], None]
+
+
+class Controller:
+    """`take_over` first, then `step` again and again, from one thread."""
+
+    def __init__(self, store: Store, drain: Drain, rulebook: Rulebook, owner: str) -> None:
+        self.store = store
+        self.drain = drain
+        self.rulebook = rulebook
+        self.owner = owner
+        self.after_commit: list[AfterCommit] = []
+        self.state = State()
+        self._lead: Lead | None = None
+        self._next_timer: float | None = None
+        self._trimmed_at = 0.0
+        self._committed_at = 0.0
+
+    @property
+    def lead(self) -> Lead:
+        assert self._lead is not None, "take_over comes first"
+        return self._lead
+
+    @property
+    def next_timer(self) -> float | None:
+        """When the next timer may be due; None where there is none."""
+        return self._next_timer
+
+    def take_over(self, now: float, force: bool) -> None:
+        """Fence every other controller out and read what has to be in memory. Raises AnotherController."""
+        self._lead = self.store.begin(self.owner, now, force)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the working set and read it anew: after a lost connection nobody knows what the last commit did."""
+        self.state = self.store.working_set()
+        self._next_timer = self.store.next_timer()
+
+    def resign(self) -> None:
+        self.store.resign(self.lead)
+
+    # -- one pass --
+
+    def step(self, now: float) -> int:
+        """Handle what has come: due timers and up to one batch of events. Returns how many there were.
+
+        Raises Fenced when another controller has taken over, BusError when Redis does not answer; the pass then
+        counts for nothing and `forget` has to be called before the next.
+        """
+        alarms = self._due(now)
+        entries = self.store.read(self.lead.cursor, BATCH)
+        if not alarms and not entries:
+            self._rest(now)
+            return 0
+        events = [*alarms, *(entry.event or _unreadable(entry, now) for entry in entries)]
+        changes = self._decide(events, now)
+        self._commit(changes, entries[-1].id if entries else None, now)
+        return len(events)
+
+    def _due(self, now: float) -> list[Event]:
+        if self._next_timer is None or self._next_timer > now:
+            return []
+        due = self.store.due_timers(now, BATCH)
+        self._next_timer = None if due else self.store.next_timer()
+        return [
+            Event(f"timer|{name}|{at!r}", "timer.due", "timer:due", "controller", now, {"timer": name})
+            for name, at in due
+        ]
+
+    def _decide(self, events: Sequence[Event], now: float) -> Changes:
+        """Decide a batch on a copy of what is known; the state itself moves only when Redis has it all."""
+        self._load(hint for event in events for hint in _hints(event))
+        batch = Changes()
+        ahead = State(
+            ChainMap({}, self.state.docs),
+            dict(self.state.breakers),
+            {record: dict(held) for record, held in self.state.holds.items()},
+            {agent: dict(waiting) for agent, waiting in self.state.parked.items()},
+        )
+        for event in events:
+            changes = self._decide_one(ahead, event, now)
+            ahead.apply(changes)
+            batch.add(changes)
+        return batch
+
+    def _decide_one(self, ahead: State, event: Event, now: float) -> Changes:
+        while True:
+            try:
+                return decide(ahead, self.rulebook, event, now)
+            except Missing as missing:
+                ahead.docs.update(self._load(missing.keys))
+            except Exception as error:  # a poison event must not stop the others
+                if event.type == "event.unreadable":
+                    raise
+                log.exception("event %s of type %s cannot be decided", event.id, event.type)
+                why = f"deciding {event.type} failed: {type(error).__name__}: {error}"
+                event = Event(
+                    event.id, "event.unreadable", event.subject, "controller", now, {"error": why, "event": event.type}
+                )
+
+    def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
+        absent = [key for key in dict.fromkeys(wanted) if key not in self.state.docs]
+        if absent:
+            self.state.docs.update(self.store.load(absent))
+        return {key: self.state.docs[key] for key in absent}
+
+    def _commit(self, changes: Changes, cursor: str | None, now: float) -> None:
+        words: list[Command] = list(commands(self.state, changes, now))
+        for job in changes.jobs:
+            words += enqueue_commands(job, now)
+        self.store.commit(self.lead, words, cursor, now)
+        self._committed_at = now
+        self.state.apply(changes)
+        due = [at for at in changes.timers.values() if at is not None]
+        if changes.timers:
+            self._next_timer = min(due + ([self._next_timer] if self._next_timer is not None else [0.0]))
+        for agent in changes.drained:
+            if policy := self.rulebook.agents.get(agent):
+                self.drain.back(policy.queue, agent_tag(agent), now)
+        for listener in self.after_commit:
+            listener(changes)
+        self._forget_some()
+
+    def _rest(self, now: float) -> None:
+        """Nothing came: show that we live, and forget what has served its time."""
+        if now - self._committed_at >= HEARTBEAT_EVERY:
+            self.store.commit(self.lead, [], None, now)
+            self._committed_at = now
+        if now - self._trimmed_at >= TRIM_EVERY:
+            self._trimmed_at = now
+            self.store.trim(now)
+
+    def _forget_some(self) -> None:
+        """Keep the working set bounded: the oldest documents go, whatever they are; they can be loaded again."""
+        docs = self.state.docs
+        if len(docs) > DOCS_KEPT:
+            for key in list(docs)[: len(docs) - DOCS_KEPT * 3 // 4]:
+                del docs[key]
+
+    # -- for those who serve --
+
+    def unfinished(self) -> tuple[list[Run], list[Intent], list[OutNotice]]:
+        """Records to load, CRM calls to make and notices to send, as they stand in Redis: the services' start."""
+        runs = self.store.load(("run", id_) for id_ in self.store.opened("loads"))
+        intents = self.store.load(("intent", id_) for id_ in self.store.opened("intents"))
+        notices = self.store.load(("notice", id_) for id_ in self.store.opened("notices"))
+        return (
+            [run for run in runs.values() if isinstance(run, Run)],
+            [intent for intent in intents.values() if isinstance(intent, Intent)],
+            [notice for notice in notices.values() if isinstance(notice, OutNotice)],
+        )
+
+    def caught_up(self) -> bool:
+        """Whether every accepted event has been decided."""
+        return self.lead.cursor == self.store.last_event()
+
+
+def _unreadable(entry: Entry, now: float) -> Event:
+    data = {"error": entry.error, "entry": entry.id}
+    return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
+
+
+def _hints(event: Event) -> Iterable[Key]:
+    """The documents an event is sure to need, so that a batch loads them in one round trip."""
+    if event.run:
+        yield ("run", event.run)
+    if event.source in ("crm", "cli", "client", "controller") or event.type == "record.loaded":
+        yield ("context", event.subject)
+    data = event.data
+    for kind in ("intent", "review", "notice"):
+        if isinstance(data.get(kind), str):
+            yield (kind, data[kind])
+    if event.type == "record.loaded":
+        for record in data.get("records", {}):
+            yield ("context", record)
+
+

@@ -1,0 +1,1 @@
+"""One file per CRM; each implements `revops_lite.ports.Crm`."""

@@ -1,0 +1,99 @@
+"""Values, times and names as the embedded CRM's file spells them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from revops_lite.errors import CrmRefused, CrmUnavailable
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal as JSON: 1 is 1.0, but true is not 1."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def to_json(value: Any, where: str) -> str:
+    """`value` as compact JSON. Raises CrmRefused, naming `where`, for what JSON or a text file cannot hold."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CrmRefused(f"{where}: not a value that can be stored: {error}") from error
+    return text
+
+
+def from_json(text: str | None, where: str) -> Any:
+    """The value behind JSON text; None is the JSON null. Raises CrmUnavailable, naming `where`, for other text."""
+    try:
+        return None if text is None else json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CrmUnavailable(f"{where}: holds no JSON, some other program has damaged it: {error}") from error
+
+
+def fields_of(text: str, record: str) -> dict[str, Any]:
+    """A record's fields. Raises CrmUnavailable where they are no JSON object."""
+    found = from_json(text, record)
+    if not isinstance(found, dict):
+        raise CrmUnavailable(f"{record}: its fields are no JSON object, some other program has damaged them")
+    return found
+
+
+def stamp(time: float) -> str:
+    """Seconds since the epoch as RFC 3339 text in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(round(time * 1000) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds(at: str | float, where: str) -> float:
+    """Seconds since the epoch of a time as `stamp` writes it, or as another program may have written it.
+
+    Also taken: any ISO 8601 text (UTC where it names no zone) and a number of seconds. Raises CrmUnavailable.
+    """
+    if isinstance(at, int | float):
+        return float(at)
+    try:
+        moment = datetime.fromisoformat(at)
+    except (TypeError, ValueError) as error:
+        raise CrmUnavailable(f"{where}: {at!r} is no time, some other program has damaged it") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def split(record: str) -> tuple[str, str]:
+    """("lead", "42") of "lead:42". Raises CrmRefused for what names no record."""
+    kind, colon, id_ = record.partition(":")
+    if not (kind and colon and id_):
+        raise CrmRefused(f"{record!r} names no record; write KIND:ID, as in lead:42")
+    check_text(record)
+    return kind, id_
+
+
+def check_text(*texts: str) -> None:
+    """Raises CrmRefused for text that no UTF-8 file can hold."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise CrmRefused(f"{text!r}: not text that can be stored") from error
+
+
+def check_names(*names: str) -> None:
+    """Raises CrmRefused for what cannot be the name of a field."""
+    if "" in names:
+        raise CrmRefused("a field without a name cannot be stored")
+    check_text(*names)
+
+
+def by_kind(records: list[str]) -> dict[str, list[str]]:
+    """kind -> ids of the names that are well formed."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        kind, _, id_ = record.partition(":")
+        if kind and id_:
+            found.setdefault(kind, []).append(id_)
+    return found

@@ -1,0 +1,43 @@
+"""Ids derived from their cause: deciding the same thing twice names the same thing."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+
+def derived(prefix: str, *parts: str) -> str:
+    """A letter and 14 hex digits (56 bits: a billion ids, and a clash is still improbable)."""
+    text = "\x1f".join(parts)
+    return prefix + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=7).hexdigest()
+
+
+def run_id(event_id: str, workflow: str) -> str:
+    return derived("r", event_id, workflow)
+
+
+def job_id(run: str, agent: str, step: str, attempt: int) -> str:
+    """Letters, digits and '-' only, as RQ wants them: names are hashed, since TOML allows any.
+
+    The second part tells the agent, so that its unclaimed jobs can be found in a queue.
+    """
+    return f"{run}-{agent_tag(agent)}-{derived('s', step)[:9]}-{attempt}"
+
+
+def agent_tag(agent: str) -> str:
+    return derived("a", agent)[:9]
+
+
+def write_id(run: str, step: str, attempt: int, record: str, field: str) -> str:
+    return derived("w", run, step, str(attempt), record, field)
+
+
+def intent_id(*cause: str) -> str:
+    return derived("i", *cause)
+
+
+def review_id(*cause: str) -> str:
+    return derived("q", *cause)
+
+
+def notice_id(key: str) -> str:
+    return derived("n", key)

@@ -1,0 +1,230 @@
+"""What the writer and the notifier report: an intent's way to its end, and a notice's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from revops_lite.engine import proposals, steps
+from revops_lite.engine.state import Draft
+from revops_lite.models import (
+    Context,
+    FieldValue,
+    Intent,
+    IntentState,
+    Reason,
+    Touch,
+    Write,
+    WriteState,
+)
+
+OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
+
+
+def _open(draft: Draft) -> Intent | None:
+    """The intent an event is about, with all it touches; None once it has ended (a repeated report)."""
+    intent = draft.intent(str(draft.event.data["intent"]))
+    if intent is None or intent.state in OVER:
+        return None
+    draft.need("write", intent.writes.values())
+    draft.need("context", [intent.record])
+    draft.need("intent", draft.context(intent.record).intents)
+    draft.run(intent.run)
+    return intent
+
+
+def _heard(intent: Intent) -> Intent:
+    return replace(intent, passes=intent.passes + 1)
+
+
+def _mark(draft: Draft, intent: Intent, fields: list[str], state: WriteState, note: str = "") -> list[Write]:
+    marked = []
+    for name in fields:
+        write = draft.write(intent.writes[name])
+        if write is not None:
+            write = replace(write, state=state, note=note or write.note)
+            draft.put(write)
+            marked.append(write)
+    return marked
+
+
+def sending(draft: Draft) -> None:
+    """The call is about to be made: the before-image is safe first."""
+    if (intent := _open(draft)) is None:
+        return
+    draft.put(replace(intent, state=IntentState.SENDING, tries=intent.tries + 1))
+    for write in _mark(draft, intent, list(intent.values), WriteState.SENDING):
+        before = draft.event.data.get("before", {}).get(write.field, write.before)
+        draft.put(replace(write, before=before))
+    draft.audit("write.sending", record=intent.record, run=intent.run, note=intent.id, after=intent.values)
+
+
+def applied(draft: Draft) -> None:
+    if (intent := _open(draft)) is None:
+        return
+    already = bool(draft.event.data.get("already"))  # it stood in the CRM before we called: not our write
+    state = WriteState.SUPERSEDED if already else WriteState.APPLIED
+    _mark(draft, intent, list(intent.values), state, "it stood there already" if already else "")
+    context = draft.context(intent.record)
+    fields = dict(context.fields)
+    for name, write in intent.writes.items():
+        value = fields.get(name)
+        if value is not None and value.pending == write:
+            fields[name] = replace(value, pending=None, at=draft.now)
+    draft.put(replace(context, fields=fields))
+    for name, value in intent.values.items():
+        draft.audit(
+            "write.needless" if already else "write.applied",
+            who=intent.agent,
+            record=intent.record,
+            run=intent.run,
+            field=name,
+            before=intent.expected.get(name),
+            after=value,
+            note=intent.id,
+        )
+    _end(draft, intent, IntentState.APPLIED)
+
+
+def deferred(draft: Draft) -> None:
+    """Certainly not applied, and worth another try at `retry_at`."""
+    if (intent := _open(draft)) is None:
+        return
+    why = str(draft.event.data.get("why", ""))
+    due = float(draft.event.data.get("retry_at") or draft.now)
+    draft.put(replace(_heard(intent), state=IntentState.PLANNED, due=due, settle_until=None, note=why))
+    _mark(draft, intent, list(intent.values), WriteState.PLANNED, why)
+    draft.audit("write.deferred", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
+
+
+def doubted(draft: Draft) -> None:
+    """Nobody knows whether it was applied: settle, then read back."""
+    if (intent := _open(draft)) is None:
+        return
+    until, why = float(draft.event.data["settle_until"]), str(draft.event.data.get("why", ""))
+    draft.put(replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=until, due=until, note=why))
+    draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
+
+
+def failed(draft: Draft) -> None:
+    """The CRM refused it for good: the old values stand again, and a person is asked."""
+    if (intent := _open(draft)) is None:
+        return
+    why = str(draft.event.data.get("why", "the CRM refused it"))
+    back = {name: intent.expected.get(name) for name in intent.values}
+    _take_back(draft, intent, back, Reason.WRITE_FAILED, WriteState.FAILED, why, writer="crm")
+
+
+def conflicted(draft: Draft) -> None:
+    """Other values than expected stand in the CRM: they stay, and a person is asked; the rest of the call goes on."""
+    if (intent := _open(draft)) is None:
+        return
+    found = {name: value for name, value in draft.event.data["current"].items() if name in intent.values}
+    doubt = bool(draft.event.data.get("in_doubt"))
+    reason = Reason.IN_DOUBT if doubt else Reason.HUMAN_EDIT
+    why = "the CRM holds neither the old nor the new value" if doubt else "somebody changed it in the CRM meanwhile"
+    draft.count("conflicts", len(found))
+    _take_back(draft, intent, found, reason, WriteState.CONFLICT, why, writer="person")
+
+
+def stopped(draft: Draft) -> None:
+    """The writer's gate refused: a hold came between decision and call, or the hour's budget is used up."""
+    if (intent := _open(draft)) is None:
+        return
+    data = draft.event.data
+    reason = Reason(data["reason"])
+    names = [name for name in data.get("fields") or intent.values if name in intent.values]
+    back = {name: intent.expected.get(name) for name in names}
+    _take_back(draft, intent, back, reason, WriteState.WITHHELD, str(data.get("why", reason)), writer="crm")
+
+
+def _take_back(
+    draft: Draft, intent: Intent, back: dict[str, Any], reason: Reason, state: WriteState, why: str, writer: str
+) -> None:
+    """These fields do not go out: `back` stands in the context again, each becomes a review item."""
+    context = draft.context(intent.record)
+    fields, version = dict(context.fields), context.version + 1
+    for name, value in back.items():
+        held = fields.get(name)
+        if held is not None and held.pending == intent.writes[name]:
+            fields[name] = FieldValue(value, writer, 1.0, draft.now, version)
+    draft.put(replace(context, fields=fields, version=version))
+    run = draft.run(intent.run)
+    for write in _mark(draft, intent, list(back), state, why):
+        write, item = proposals.withhold(draft, replace(write, before=back[write.field]), reason, why)
+        draft.put(replace(write, state=state))
+        if run is not None:
+            run = replace(run, reviews=(*run.reviews, item))
+    if run is not None:
+        draft.put(run)
+    _rebase(draft, intent, back)
+    rest = {name: value for name, value in intent.values.items() if name not in back}
+    if rest:
+        left = replace(
+            _heard(intent),
+            values=rest,
+            expected={name: intent.expected.get(name) for name in rest},
+            writes={name: intent.writes[name] for name in rest},
+            state=IntentState.PLANNED,
+        )
+        draft.put(left)
+        _mark(draft, left, list(rest), WriteState.PLANNED)
+        return
+    _end(draft, intent, IntentState.CONFLICT if state is WriteState.CONFLICT else IntentState.FAILED)
+
+
+def _rebase(draft: Draft, intent: Intent, standing: dict[str, Any]) -> None:
+    """The next call of the same record that expected our values has to expect what stands instead."""
+    context: Context = draft.context(intent.record)
+    open_names = dict(standing)
+    for other_id in context.intents:
+        other = draft.intent(other_id)
+        if other is None or other.id == intent.id or other.state in OVER or other.at < intent.at:
+            continue
+        touched = {name: value for name, value in open_names.items() if name in other.expected}
+        if touched:
+            draft.put(replace(other, expected={**other.expected, **touched}))
+        for name in touched:
+            del open_names[name]
+
+
+def _end(draft: Draft, intent: Intent, state: IntentState) -> None:
+    draft.put(replace(_heard(intent), state=state, settle_until=None))
+    context = draft.context(intent.record)
+    draft.put(replace(context, intents=tuple(other for other in context.intents if other != intent.id)))
+    if state is IntentState.APPLIED:
+        touch = Touch(draft.now, intent.agent, intent.run, "write.applied", dict(intent.values))
+        draft.touch(intent.record, touch)
+    _settle_run(draft, intent.run, intent.id)
+
+
+def _settle_run(draft: Draft, run_id: str | None, effect: str) -> None:
+    run = draft.run(run_id)
+    if run is None or effect not in run.effects:
+        return
+    run = replace(run, effects=tuple(other for other in run.effects if other != effect))
+    draft.put(run)
+    steps.settle(draft, run)
+
+
+# ---- notices -----------------------------------------------------------------------------------------------------
+
+
+def notice_sent(draft: Draft) -> None:
+    _notice(draft, "sent")
+
+
+def notice_failed(draft: Draft) -> None:
+    _notice(draft, "failed" if draft.event.data.get("final") else "planned")
+
+
+def _notice(draft: Draft, state: str) -> None:
+    notice = draft.notice(str(draft.event.data["notice"]))
+    if notice is None or notice.state != "planned":
+        return
+    why = str(draft.event.data.get("error") or "")
+    due = float(draft.event.data.get("retry_at") or 0.0)
+    draft.put(replace(notice, state=state, tries=notice.tries + 1, due=due, note=why))
+    draft.audit(f"notice.{state if state != 'planned' else 'deferred'}", run=notice.run, note=f"{notice.subject} {why}")
+    if state != "planned":
+        _settle_run(draft, notice.run, notice.id)

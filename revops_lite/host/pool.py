@@ -1,0 +1,308 @@
+"""The agent host: threads that claim steps, call their agents and report, in a process of its own or in `up`'s.
+
+Threads: one dispatcher claims up to the number of free slots; each slot calls one agent at a time; a watchdog ends
+calls that take too long; a reporter ends jobs in batches; a pulse says that they live; one waiter per queue blocks
+while there is nothing to do. What is claimed stays in `_held` until its ending has been reported.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from queue import SimpleQueue
+from typing import Protocol
+
+from revops_lite.errors import AgentError, BusError, QueueError, RevopsError
+from revops_lite.host.call import Outcome, call
+from revops_lite.host.prints import agent_speaks
+from revops_lite.host.reporter import Reporter
+from revops_lite.host.slots import Call, timed_out
+from revops_lite.host.watchdog import Watchdog
+from revops_lite.queue.jobs import decode
+from revops_lite.queue.recovery import step_finished
+from revops_lite.queue.work import Claim, Ending, WorkerCard, WorkQueue
+from revops_lite.registry import AgentSpec, load
+
+log = logging.getLogger(__name__)
+
+PULSE = 5.0  # seconds between heartbeats
+REPORT = 30.0  # seconds at most for the last reports
+PAUSE = 0.5  # seconds before Redis is asked again after it did not answer
+IDLE = 1.0  # seconds of one blocking wait
+ASK = 0.25  # seconds between two looks for suspects while others run
+
+
+class Peek(Protocol):
+    """Waits until a queue has a job, at most `timeout` seconds, without taking it. Raises BusError."""
+
+    def __call__(self, queue: str, timeout: float) -> bool: ...
+
+
+class Host:
+    """`start`, and later `stop`. `agents` maps an agent's name to its entry ("agents.scoring:score").
+
+    `isolated` queues are for suspects: one of their jobs at a time, and only while nothing else runs here. With
+    `recycle`, a host in which too many agents hang stops claiming and says so by `exhausted`.
+    """
+
+    def __init__(
+        self,
+        work: WorkQueue,
+        peek: Peek,
+        *,
+        name: str,
+        queues: Sequence[str],
+        agents: Mapping[str, str],
+        threads: int,
+        isolated: Sequence[str] = (),
+        recycle: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._work = work
+        self._peek = peek
+        self._queues = tuple(queues)
+        self._isolated = tuple(isolated)
+        self._agents = dict(agents)
+        self._threads = threads
+        self._recycle = recycle
+        self._clock = clock
+        self._card = _card(name, self._queues + self._isolated, clock())
+        self._token = f"{time.time_ns():x}-{os.getpid()}"
+        self._claims_made = 0
+        self._lock = threading.Lock()
+        self._held: dict[str, Claim] = {}  # claimed, ending not yet reported; by execution
+        self._running: dict[str, Claim] = {}  # claimed, no outcome yet
+        self._alone: str | None = None  # execution of the suspect that runs now
+        self._suspected = False
+        self._ask_at = 0.0
+        self._specs: dict[str, AgentSpec] = {}
+        self._inbox: SimpleQueue[Claim | None] = SimpleQueue()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._idle = threading.Event()
+        self._armed = {queue: threading.Event() for queue in self._card.queues}
+        self._reporter = Reporter(work, name, clock, self._reported)
+        self._watchdog = Watchdog(self._abandon, max(4, threads // 4))
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all threads; returns at once."""
+        self._reporter.start()
+        self._watchdog.start()
+        for _ in range(self._threads):
+            self._thread(self._serve, "slot")
+        for queue in self._card.queues:
+            self._thread(partial(self._wait, queue), f"wait-{queue}")
+        self._thread(self._pulse, "pulse")
+        self._thread(self._dispatch, "dispatch")
+
+    def stop(self, grace: float | None = 5.0) -> bool:
+        """Claim no more, wait up to `grace` seconds (None: as long as it takes) for what runs, report it.
+
+        True if nothing was left unfinished.
+        """
+        self._stopping.set()
+        self._wake.set()
+        end = math.inf if grace is None else time.monotonic() + grace
+        while self._running and time.monotonic() < end:
+            self._idle.clear()
+            self._idle.wait(0.05)
+        for _ in range(self._threads):
+            self._inbox.put(None)
+        self._watchdog.stop()
+        clean = self._reporter.stop(max(1.0, min(REPORT, end - time.monotonic()))) and not self._held
+        if clean:
+            try:
+                self._work.sign_off({self.name: self._card.queues})
+            except BusError:
+                log.warning("host %s could not sign off", self.name)
+        return clean
+
+    @property
+    def exhausted(self) -> bool:
+        """Too many hanging agents: it claims no more and wants to be replaced by a new process."""
+        return self._recycle and self._watchdog.exhausted
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._held)
+
+    @property
+    def abandoned(self) -> int:
+        """Threads that were given up because their agent does not react."""
+        return self._watchdog.abandoned
+
+    @property
+    def late(self) -> int:
+        """Results that came after their job had been given to another host."""
+        return self._reporter.late
+
+    def _thread(self, body: Callable[[], None], role: str) -> None:
+        threading.Thread(target=body, name=f"{self.name}-{role}", daemon=True).start()
+
+    # ---- claiming -----------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                claimed = None if self.exhausted else self._claim()
+            except BusError as error:
+                log.warning("%s", error)
+                self._stopping.wait(PAUSE)
+                continue
+            if claimed:
+                continue
+            if claimed is not None:  # the queues are empty
+                for armed in self._armed.values():
+                    armed.set()
+            self._wake.wait(IDLE)
+
+    def _claim(self) -> list[Claim] | None:
+        """As many as there are free slots; a suspect only into an empty host, and nothing beside it.
+
+        None while nothing more may be claimed.
+        """
+        free = self._threads - len(self._running)
+        if free <= 0 or self._alone is not None:
+            return None
+        if self._suspects():
+            return None if self._running else self._take(self._isolated, 1, alone=True)
+        return self._take(self._queues, free, alone=False)
+
+    def _suspects(self) -> bool:
+        """Whether isolated jobs wait; asked at most every `ASK` seconds, or when a waiter has seen one."""
+        if self._isolated and time.monotonic() >= self._ask_at:
+            self._suspected = self._work.waiting(self._isolated) > 0
+            self._ask_at = 0.0 if self._suspected else time.monotonic() + ASK
+        return self._suspected
+
+    def _take(self, queues: tuple[str, ...], count: int, *, alone: bool) -> list[Claim]:
+        if not queues:
+            return []
+        turn = self._claims_made % len(queues)  # so that a busy queue does not starve the others
+        token = f"{self._token}-{self._claims_made}"
+        claimed = self._work.claim(self.name, token, queues[turn:] + queues[:turn], count, self._clock())
+        self._claims_made += 1  # after a BusError the same token asks again, and gets the same jobs
+        with self._lock:
+            for claim in claimed:
+                self._held[claim.execution] = self._running[claim.execution] = claim
+                if alone:
+                    self._alone = claim.execution
+        for claim in claimed:
+            self._inbox.put(claim)
+        return claimed
+
+    def _wait(self, queue: str) -> None:
+        """Block until the queue has something, whenever the dispatcher has found nothing."""
+        armed = self._armed[queue]
+        while not self._stopping.is_set():
+            if not armed.wait(IDLE):
+                continue
+            try:
+                if self._peek(queue, IDLE):
+                    armed.clear()
+                    if queue in self._isolated:
+                        self._ask_at = 0.0
+                    self._wake.set()
+            except BusError:
+                self._stopping.wait(PAUSE)
+
+    # ---- calling ------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while (claim := self._inbox.get()) is not None:
+            try:
+                job = decode(claim.data)
+            except QueueError as refusal:
+                log.error("job %s: %s", claim.job_id, refusal)
+                self._settle(claim, Ending(claim, ok=False, event=None, error=str(refusal)))
+                continue
+            one = Call(claim, job)
+            outcome = one.run(partial(self._call, one))
+            self._watchdog.forget(one)
+            if not self._settle(claim, self._ending(one, outcome)):
+                return  # given up meanwhile: another thread has this place
+
+    def _call(self, one: Call) -> Outcome:
+        self._watchdog.watch(one)  # from here on Overtime may strike, so this has to be inside `run`
+        with agent_speaks(one.job.agent):
+            return call(one.job, self._spec)
+
+    def _spec(self, agent: str) -> AgentSpec:
+        spec = self._specs.get(agent)
+        if spec is None:
+            entry = self._agents.get(agent)
+            if entry is None:
+                raise AgentError(f"agent {agent!r} is not in this host's configuration; restart `revops up`")
+            spec = self._specs[agent] = load(entry)
+        return spec
+
+    def _abandon(self, one: Call) -> None:
+        """By the watchdog: the thread does not react. Its place is taken by a new one, its result will be dropped."""
+        if self._settle(one.claim, self._ending(one, timed_out(one.job))):
+            log.error("%s does not react to its timeout; its thread is given up", one.job.agent)
+            self._thread(self._serve, "slot")
+
+    def _ending(self, one: Call, outcome: Outcome) -> Ending:
+        event = step_finished(
+            one.job,
+            self._clock(),
+            outcome=outcome.kind,
+            error=outcome.error,
+            proposals=outcome.proposals,
+            problems=outcome.problems,
+            after=outcome.after,
+            elapsed_ms=one.elapsed * 1000,
+            tries=outcome.tries,
+        )
+        ok = outcome.kind in ("done", "skipped", "retry")
+        return Ending(one.claim, ok, event, "" if ok else outcome.error or "; ".join(outcome.problems), one.elapsed)
+
+    def _settle(self, claim: Claim, ending: Ending) -> bool:
+        """Whoever comes first decides how a claim ended. False for the one who comes second."""
+        with self._lock:
+            if self._running.pop(claim.execution, None) is None:
+                return False
+            if self._alone == claim.execution:
+                self._alone = None
+        self._reporter.put(ending)
+        self._wake.set()
+        self._idle.set()
+        return True
+
+    # ---- reporting ----------------------------------------------------------------------------------------------
+
+    def _reported(self, claims: Sequence[Claim]) -> None:
+        with self._lock:
+            for claim in claims:
+                self._held.pop(claim.execution, None)
+
+    def _pulse(self) -> None:
+        while True:
+            with self._lock:
+                held = list(self._held.values())
+            try:
+                lost = self._work.heartbeat(self._card, held, self._clock())
+            except RevopsError as error:
+                log.warning("no heartbeat: %s", error)
+                lost = []
+            for execution in set(lost) & self._running.keys():
+                log.warning("job %s was given to another host", self._running[execution].job_id)
+            if self._stopping.wait(PULSE):
+                return
+
+
+def _card(name: str, queues: tuple[str, ...], born: float) -> WorkerCard:
+    versions = {"version": version("rq"), "python_version": platform.python_version()}
+    return WorkerCard(name, queues, os.getpid(), socket.gethostname(), born, versions)

@@ -1,0 +1,72 @@
+"""One call under a time limit, in a thread that can be interrupted but never after the call is over."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+
+from revops_lite.host.call import Outcome, Overtime
+from revops_lite.models import Job
+from revops_lite.queue.work import Claim
+
+_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_raise_in.restype = ctypes.c_int
+
+
+class Call:
+    """A claimed job while a slot works on it.
+
+    `interrupt` delivers Overtime at most once, and only until `close`. The lock belongs to this one call: should the
+    exception strike while the slot holds it, nobody needs it again.
+    """
+
+    def __init__(self, claim: Claim, job: Job) -> None:
+        self.claim = claim
+        self.job = job
+        self.began = time.monotonic()
+        self.ends = self.began + job.timeout
+        self.interrupted_at: float | None = None
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._open = True
+        self.over = False  # the slot's thread has come back
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    def interrupt(self) -> None:
+        """Raise Overtime in the slot's thread, unless the agent has come back. Called once, by the watchdog."""
+        with self._lock:
+            if self._open:
+                self.interrupted_at = time.monotonic()
+                _raise_in(self._thread, ctypes.py_object(Overtime))
+
+    def run(self, work: Callable[[], Outcome]) -> Outcome:
+        """In the slot's thread. Once Overtime was sent the outcome is "timeout", whatever the agent made of it."""
+        outcome: Outcome | None = None
+        try:
+            try:
+                outcome = work()
+            except Overtime:
+                pass  # sent by the watchdog, or raised by the call itself at its end
+            self._close()
+        except Overtime:
+            pass  # the watchdog's one and only: nothing is pending from here on
+        self.over = True
+        if outcome is None or self.interrupted_at is not None:
+            return timed_out(self.job)
+        return outcome
+
+    def _close(self) -> None:
+        with self._lock:
+            self._open = False
+        # Sent before the lock was taken, not raised yet: withdrawn here, or raised on the way, inside `run`.
+        _raise_in(self._thread, ctypes.py_object())
+
+
+def timed_out(job: Job) -> Outcome:
+    return Outcome("timeout", error=f"no answer within {job.timeout:g} s")

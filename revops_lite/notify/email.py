@@ -1,0 +1,103 @@
+"""Notices by e-mail over SMTP, encrypted unless the configuration says otherwise."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from hashlib import blake2b
+
+from revops_lite.clean import clean
+from revops_lite.errors import ChannelError
+from revops_lite.models import OutNotice
+
+TIMEOUT = 10.0  # seconds per answer of the server
+SUBJECT_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """Where to hand in mail, and for whom. `tls`: "starttls" (usually port 587), "ssl" (465) or "none"."""
+
+    host: str
+    sender: str
+    to: Sequence[str]
+    port: int = 587
+    tls: str = "starttls"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+class EmailChannel:
+    """One connection per notice: notices are few, and servers drop idle connections."""
+
+    def __init__(self, name: str, mailbox: Mailbox) -> None:
+        self.name = name
+        self.mailbox = mailbox
+
+    def send(self, notice: OutNotice) -> None:
+        """Raises ChannelError; final for answers of 5xx and for a server without the wanted encryption."""
+        mail = compose(notice, self.name, self.mailbox)
+        try:
+            self._hand_in(mail)
+        except smtplib.SMTPNotSupportedError as error:
+            mend = f"set tls in [notify.channels.{self.name}]"
+            raise ChannelError(f"channel {self.name}: {clean(str(error))}; {mend}", final=True) from error
+        except smtplib.SMTPRecipientsRefused as error:
+            code, said = next(iter(error.recipients.values()))
+            raise self._refused(code, said, all(c >= 500 for c, _ in error.recipients.values())) from error
+        except smtplib.SMTPResponseException as error:
+            raise self._refused(error.smtp_code, error.smtp_error, error.smtp_code >= 500) from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise ChannelError(f"channel {self.name}: {clean(str(error), limit=200)}") from error
+
+    def close(self) -> None:
+        """No connection is kept."""
+
+    def _hand_in(self, mail: EmailMessage) -> None:
+        server = self._connect()
+        try:
+            if self.mailbox.username is not None:
+                server.login(self.mailbox.username, self.mailbox.password or "")
+            server.send_message(mail, self.mailbox.sender, list(self.mailbox.to))
+            with suppress(smtplib.SMTPException, OSError):  # it has been taken, however the goodbye goes
+                server.quit()
+        finally:
+            server.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        box = self.mailbox
+        if box.tls == "ssl":
+            return smtplib.SMTP_SSL(box.host, box.port, timeout=TIMEOUT, context=ssl.create_default_context())
+        server = smtplib.SMTP(box.host, box.port, timeout=TIMEOUT)
+        if box.tls == "starttls":
+            try:
+                server.starttls(context=ssl.create_default_context())
+            except Exception:
+                server.close()
+                raise
+        return server
+
+    def _refused(self, code: int, said: bytes | str, final: bool) -> ChannelError:
+        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        return ChannelError(f"channel {self.name}: SMTP {code}: {clean(text, limit=200)}", final=final)
+
+
+def compose(notice: OutNotice, channel: str, mailbox: Mailbox) -> EmailMessage:
+    """Plain text; the Message-ID follows from the notice, so that a repeat can be told from a second message."""
+    mail = EmailMessage()
+    mail["From"] = mailbox.sender
+    mail["To"] = ", ".join(mailbox.to)
+    mail["Subject"] = clean(notice.subject.strip() or notice.key, limit=SUBJECT_LIMIT)
+    mail["Date"] = format_datetime(datetime.fromtimestamp(notice.at, UTC))
+    digest = blake2b(f"{notice.id}|{notice.at!r}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    mail["Message-ID"] = f"<{digest}@revops-lite.invalid>"
+    mail["Auto-Submitted"] = "auto-generated"
+    to = "" if notice.to == channel else f"To: {clean(notice.to)}\n\n"
+    mail.set_content(to + clean(notice.body, newlines=True))
+    return mail

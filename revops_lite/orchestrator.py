@@ -1,0 +1,181 @@
+"""`revops up`: the controller's loop, and the services around it, from start to clean stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from revops_lite.controller import Controller
+from revops_lite.engine import Changes
+from revops_lite.errors import BusError, Fenced
+from revops_lite.models import Intent, OutNotice, Run, RunState
+from revops_lite.outbox import Outbox
+from revops_lite.reader import Loader, Poller
+from revops_lite.service import Service
+from revops_lite.store.waiter import Waiter
+from revops_lite.writer import Writer
+
+log = logging.getLogger("revops")
+
+IDLE_CHECK_EVERY = 0.2
+STOP_WITHIN = 8.0
+
+
+@dataclass
+class Parts:
+    """What bootstrap has put together. Services are named by what they wait for."""
+
+    controller: Controller
+    waiter: Waiter
+    outbox: Outbox
+    writer: Writer | None = None
+    loader: Loader | None = None
+    poller: Poller | None = None
+    services: dict[str, Service] = field(default_factory=dict)
+    before_start: list[Callable[[float], None]] = field(default_factory=list)  # recovery, before anything moves
+    on_start: list[Callable[[], None]] = field(default_factory=list)  # once everything has been caught up with
+    on_stop: list[Callable[[], object]] = field(default_factory=list)
+    restart_server: Callable[[], bool] = lambda: False  # True where the embedded server had died and runs again
+
+
+class Orchestrator:
+    """`run()` returns when stopped, or when `until_idle` and nothing is left that it can do by itself."""
+
+    def __init__(self, parts: Parts, *, sole: bool, until_idle: bool = False) -> None:
+        self.parts = parts
+        self.sole = sole  # a lock proves that no other controller can be alive
+        self.until_idle = until_idle
+        self.stopping = threading.Event()
+        self._idle_checked = 0.0
+
+    def stop(self) -> None:
+        """Callable from a signal handler."""
+        self.stopping.set()
+
+    def run(self) -> None:
+        """Raises AnotherController or Fenced where this process is not, or no longer, the only one."""
+        controller = self.parts.controller
+        controller.take_over(time.time(), self.sole)
+        if self.parts.writer:
+            self.parts.writer.epoch = controller.lead.epoch
+        controller.after_commit.append(self._hand_over)
+        try:
+            self._catch_up()
+            self._start_services()
+            while not self.stopping.is_set():
+                self._pass()
+        finally:
+            self._shut_down()
+
+    # -- start --
+
+    def _catch_up(self) -> None:
+        """Decide everything that was reported before a crash, before anybody acts on what is in Redis."""
+        controller = self.parts.controller
+        for recover in self.parts.before_start:
+            recover(time.time())
+        while controller.step(time.time()) or not controller.caught_up():
+            if self.stopping.is_set():
+                return
+
+    def _start_services(self) -> None:
+        runs, intents, notices = self.parts.controller.unfinished()
+        self._offer(runs, intents, notices)
+        for service in self.parts.services.values():
+            service.start()
+        for action in self.parts.on_start:
+            action()
+
+    # -- the loop --
+
+    def _pass(self) -> None:
+        controller = self.parts.controller
+        try:
+            now = time.time()
+            if controller.step(now):
+                return
+            if self.until_idle and self._idle(now):
+                self.stopping.set()
+                return
+            self.parts.waiter.wait(controller.lead.cursor, self._nap(now))
+        except Fenced:
+            raise
+        except BusError as error:
+            log.warning("%s; trying again", error)
+            self._reconnect()
+
+    def _nap(self, now: float) -> float:
+        timer = self.parts.controller.next_timer
+        nap = IDLE_CHECK_EVERY if self.until_idle else 1.0
+        return nap if timer is None else max(0.001, min(nap, timer - now))
+
+    def _reconnect(self) -> None:
+        """Nobody knows what the last commit did: take over anew, with what Redis holds."""
+        while not self.stopping.wait(0.2):
+            try:
+                self.parts.restart_server()
+                self.parts.controller.take_over(time.time(), force=True)
+                if self.parts.writer:
+                    self.parts.writer.epoch = self.parts.controller.lead.epoch
+                self._offer(*self.parts.controller.unfinished())
+                return
+            except BusError as error:
+                log.debug("still no Redis: %s", error)
+
+    def _hand_over(self, changes: Changes) -> None:
+        """What was committed and somebody else has to carry out."""
+        by_kind: dict[str, list[object]] = {"run": [], "intent": [], "notice": []}
+        for (kind, _), value in changes.docs.items():
+            if kind in by_kind and value is not None:
+                by_kind[kind].append(value)
+        self._offer(
+            [run for run in by_kind["run"] if isinstance(run, Run)],
+            [intent for intent in by_kind["intent"] if isinstance(intent, Intent)],
+            [notice for notice in by_kind["notice"] if isinstance(notice, OutNotice)],
+        )
+
+    def _offer(self, runs: list[Run], intents: list[Intent], notices: list[OutNotice]) -> None:
+        parts = self.parts
+        loads = [run for run in runs if not run.loaded and run.state is RunState.RUNNING]
+        if parts.loader and loads:
+            parts.loader.offer(loads)
+            parts.services["loader"].wake()
+        if parts.writer and intents:
+            parts.writer.offer(intents)
+            parts.services["writer"].wake()
+        if notices:
+            parts.outbox.offer(notices)
+            parts.services["notifier"].wake()
+
+    # -- the end --
+
+    def _idle(self, now: float) -> bool:
+        """Nothing is left that we can do by ourselves; what waits for a person does not count."""
+        if now - self._idle_checked < IDLE_CHECK_EVERY:
+            return False
+        self._idle_checked = now
+        parts = self.parts
+        if parts.poller and not parts.poller.drained:
+            return False
+        store = parts.controller.store
+        if any(store.counted("loads", "intents", "notices").values()) or not parts.controller.caught_up():
+            return False
+        runs = store.load(("run", id_) for id_ in store.opened("runs"))
+        return all(run is None or run.state is RunState.HELD for run in runs.values())
+
+    def _shut_down(self) -> None:
+        deadline = time.monotonic() + STOP_WITHIN
+        for service in self.parts.services.values():
+            service.stop(max(0.1, deadline - time.monotonic()))
+        for action in self.parts.on_stop:
+            try:
+                action()
+            except Exception:
+                log.exception("stopping: one part did not stop cleanly")
+        try:
+            self.parts.controller.resign()
+        except BusError:
+            log.debug("Redis was gone before we could sign off")

@@ -1,0 +1,109 @@
+"""What the configuration decides, as frozen values for the engine and the rules. `config.py` builds them from TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from revops_lite.models import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class StepDef:
+    """One step of a workflow; `after` is always spelled out here (the step above it where the TOML says nothing)."""
+
+    name: str  # unique in its workflow: the agent's name unless the TOML names it
+    agent: str
+    after: tuple[str, ...] = ()
+    optional: bool = False
+    wait_for_review: bool = False
+    when: str | None = None
+    gather: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The records of a fan-out workflow: all of `kind` whose fields equal `where`."""
+
+    kind: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDef:
+    name: str
+    on: tuple[str, ...]
+    steps: tuple[StepDef, ...]
+    deadline: float | None = None  # seconds from the trigger
+    include: tuple[str, ...] = ()
+    cron: str | None = None
+    missed: str = "latest"  # latest | all | skip
+    over: Over | None = None
+    on_failure: str = "keep"  # keep | rollback
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """`failures` in a row (or `within` seconds, where set) open it for `cooldown` seconds; doubled up to `cap`."""
+
+    failures: int = 5
+    cooldown: float = 300.0
+    within: float | None = None
+    cap: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPolicy:
+    """How one agent is called and what its word counts."""
+
+    name: str
+    entry: str
+    priority: int = 0
+    timeout: float = 30.0
+    attempts: int = 3
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    env: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    mode: Mode | None = None
+    confidence: float | None = None
+    schema: type[Any] | None = None  # its pydantic output model; None: it may write no field
+    queue: str = "agents"  # RQ queue: agents with the same `env` share one
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPolicy:
+    """`[governance.fields."kind.field"]`: what is stricter about one field."""
+
+    mode: Mode | None = None
+    confidence: float | None = None
+    sensitive: bool = False
+    priority: tuple[str, ...] = ()  # agents, first wins; overrides the agents' own priorities
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    max_writes_per_record_per_hour: int = 20
+    auto_write_confidence: float = 0.80
+    human_wins_for: float = 30 * 86400.0
+    conflict_order: tuple[str, ...] = ("priority", "confidence", "recency")
+    conflict_margin: float = 0.05
+    hold_field: str | None = None
+    mode: Mode = Mode.AUTO
+    fields: Mapping[str, FieldPolicy] = field(default_factory=dict)  # by "kind.field"
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """Everything the engine decides by."""
+
+    agents: Mapping[str, AgentPolicy]
+    workflows: Mapping[str, WorkflowDef]
+    governance: Governance = field(default_factory=Governance)
+    has_crm: bool = True
+    ops_channel: str = "console"
+    dedupe: float = 30 * 86400.0  # seconds in which one notice key is sent once
+    max_hops: int = 5
+    review_expires: Mapping[str, float] = field(default_factory=dict)  # by reason, seconds

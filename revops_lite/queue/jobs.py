@@ -1,0 +1,174 @@
+"""One agent call as an RQ job: written as RQ 3 itself would, read with an allow-list of exactly one function.
+
+RQ's serializers execute any callable that somebody writes into Redis (pickle while it loads, JSON by name). Here the
+data is JSON and the only function name that is accepted is `FUNCTION`; it is never called, the agent host reads
+the job's arguments and calls the configured agent.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+from rq.job import Job as RqJob
+
+from revops_lite.errors import QueueError
+from revops_lite.models import Job
+from revops_lite.queue import names
+
+FUNCTION = "revops_lite.queue.jobs.run_step"
+RESULT_TTL = 3600  # seconds a finished job stays visible
+FAILURE_TTL = 7 * 86400
+QUEUED_TTL = 400 * 86400  # longer than any outage: a waiting job must outlive it, and yet no key lives for ever
+MAX_BYTES = 64 * 1024 * 1024  # of one job's data, unpacked
+
+_CALLABLES = (b"success_callback_name", b"failure_callback_name", b"stopped_callback_name", b"webhooks")
+_PAYLOAD: TypeAdapter[tuple[str, None, tuple[()], Job]] = TypeAdapter(
+    tuple[Literal["revops_lite.queue.jobs.run_step"], None, tuple[()], Job]
+)
+
+
+def run_step(**_arguments: Any) -> None:
+    """What a stock RQ worker would call. Raises QueueError: a step runs in an agent host only."""
+    raise QueueError("a step runs in an agent host of revops-lite, not in a stock RQ worker")
+
+
+def stamp(at: float) -> str:
+    """A time (epoch seconds) as RQ writes it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def pack(job: Job) -> bytes:
+    """The job's data field. Raises QueueError where the snapshot cannot be JSON."""
+    arguments = {
+        "id": job.id,
+        "queue": job.queue,
+        "run": job.run,
+        "step": job.step,
+        "attempt": job.attempt,
+        "agent": job.agent,
+        "record": job.record,
+        "timeout": job.timeout,
+        "attempts": job.attempts,
+        "snapshot": job.snapshot,
+    }
+    try:
+        return zlib.compress(to_json((FUNCTION, None, (), arguments), inf_nan_mode="null"), 1)
+    except (PydanticSerializationError, ValueError) as error:
+        raise QueueError(f"job {job.id} ({job.agent} on {job.record}): its snapshot is not JSON: {error}") from error
+
+
+# What stays of a finished job's data: RQ's tools can still read it, the record's values are gone.
+SPENT = zlib.compress(to_json((FUNCTION, None, (), {})))
+
+
+def encode(job: Job, now: float) -> dict[str, bytes | str | int]:
+    """The hash of a queued job, field by field what `rq.job.Job.to_dict` writes. `now` in epoch seconds."""
+    at = stamp(now)
+    return {
+        "created_at": at,
+        "data": pack(job),
+        "success_callback_name": "",
+        "failure_callback_name": "",
+        "stopped_callback_name": "",
+        "started_at": "",
+        "ended_at": "",
+        "last_heartbeat": "",
+        "worker_name": "",
+        "group_id": "",
+        "origin": job.queue,
+        "description": describe(job),
+        "enqueued_at": at,
+        "timeout": max(1, math.ceil(job.timeout)),
+        "result_ttl": RESULT_TTL,
+        "failure_ttl": FAILURE_TTL,
+        "status": "queued",
+    }
+
+
+def describe(job: Job) -> str:
+    """The line that RQ's tools show: printable, at most 160 characters."""
+    text = f"{job.agent} on {job.record} ({job.run}, {job.step}, attempt {job.attempt})"
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:160])
+
+
+def enqueue_commands(job: Job, now: float) -> list[tuple[Any, ...]]:
+    """Plain Redis commands that put the job at the end of its queue; to be run inside one transaction."""
+    key = names.job(job.id)
+    flat = [part for pair in encode(job, now).items() for part in pair]
+    return [
+        ("HSET", key, *flat),
+        ("EXPIRE", key, QUEUED_TTL),
+        ("SADD", names.QUEUES, names.queue(job.queue)),
+        ("RPUSH", names.queue(job.queue), job.id),
+    ]
+
+
+def decode(data: bytes) -> Job:
+    """The job behind a hash's data field. Raises QueueError for anything that `pack` has not made."""
+    return _read(_unpack(data))
+
+
+def _unpack(data: bytes) -> bytes:
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(data, MAX_BYTES)
+    except zlib.error as error:
+        raise QueueError("refused a job: its data is not packed as revops-lite packs it") from error
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise QueueError("refused a job: its data is cut off or too large")
+    return text
+
+
+def _read(text: bytes) -> Job:
+    try:
+        return _PAYLOAD.validate_json(text, strict=True)[3]
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "data"
+        raise QueueError(f"refused a job: it is not a call of {FUNCTION} ({where}: {fault['msg']})") from error
+
+
+class JobSerializer:
+    """RQ's serializer protocol: JSON in and out, and nothing else. A call of any other function is not written."""
+
+    @staticmethod
+    def dumps(value: Any, /) -> bytes:
+        if isinstance(value, tuple) and value[0] != FUNCTION:
+            raise QueueError(f"refused to write a job that calls {value[0]!r}; only {FUNCTION} is allowed")
+        return to_json(value)
+
+    @staticmethod
+    def loads(data: bytes, /) -> Any:
+        return from_json(data, allow_inf_nan=False)
+
+
+class AgentJob(RqJob):
+    """RQ's job, for its tools and ours: readable, but only as a call of `FUNCTION`, without callbacks or hooks."""
+
+    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:
+        del serializer  # whatever the caller believes: pickle is never loaded
+        super().__init__(id, connection=connection, serializer=JobSerializer)
+
+    def restore(self, raw_data: Mapping[bytes, bytes]) -> Any:
+        if any(raw_data.get(name) for name in _CALLABLES):
+            raise QueueError(f"refused job {self._id}: it names callbacks or hooks")
+        return super().restore(raw_data)
+
+    def _deserialize_data(self) -> None:
+        if self.data == zlib.decompress(SPENT):
+            arguments: dict[str, Any] = {}
+        else:
+            _read(self.data)
+            arguments = JobSerializer.loads(self.data)[3]
+        self._func_name, self._instance, self._args, self._kwargs = FUNCTION, None, (), arguments
+
+    @property
+    def func(self) -> Any:
+        _ = self.func_name  # refuses what is not ours
+        return run_step

@@ -1,0 +1,67 @@
+-- CLAIM: take up to k waiting jobs, oldest first, and mark them started. Nothing is ever between list and registry.
+--
+-- KEYS  1 worker hash  2 worker's executions (set)  then per queue: list, started registry
+-- ARGV  1 claim (made by the caller, once per call)  2 k  3 now (epoch s)  4 now as RQ writes it  5 lifetime of an
+--       execution (s)  6 worker name  7 prefix of job keys  8 prefix of execution keys  9 prefix of executions keys
+--       then per queue: its name
+-- Returns {{job id, execution id, queue, data, recoveries}, ...}. The same claim again returns the same jobs.
+-- Ids without a readable, queued job behind them are dropped.
+-- Told: nobody.
+
+local claim, k, now, stamp, ttl, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local job_prefix, execution_prefix, executions_prefix = ARGV[7], ARGV[8], ARGV[9]
+local taken = {}
+
+local function read(key)
+  local found = redis.pcall('HMGET', key, 'data', 'status', 'recoveries')
+  if found.err then return {} end
+  return found
+end
+
+if redis.call('HGET', KEYS[1], 'claim') == claim then
+  local members = redis.call('SMEMBERS', KEYS[2])
+  for _, member in ipairs(members) do
+    local job, execution = string.match(member, '^([^:]+):(.+)$')
+    if job and string.sub(execution, 1, #claim + 1) == claim .. '.' then
+      local found = read(job_prefix .. job)
+      local queue = redis.call('HGET', execution_prefix .. member, 'queue')
+      if found[1] and queue then
+        taken[#taken + 1] = {job, execution, queue, found[1], tonumber(found[3] or '0') or 0}
+      end
+    end
+  end
+  return taken
+end
+
+for i = 3, #KEYS, 2 do
+  local queue = ARGV[9 + (i - 1) / 2]
+  while #taken < k do
+    local job = redis.call('LPOP', KEYS[i])
+    if not job then break end
+    local job_key = job_prefix .. job
+    local found = read(job_key)
+    if found[1] and found[2] == 'queued' then
+      local execution = claim .. '.' .. (#taken + 1)
+      local member = job .. ':' .. execution
+      local execution_key = execution_prefix .. member
+      redis.call('HSET', execution_key, 'id', execution, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
+                 'worker_name', worker, 'queue', queue)
+      redis.call('EXPIRE', execution_key, ttl)
+      redis.call('ZADD', executions_prefix .. job, tonumber(now) + ttl, execution)
+      redis.call('EXPIRE', executions_prefix .. job, ttl)
+      -- Without an end: RQ's own clean-up would fail an entry that has run out, and nobody would hear of it.
+      redis.call('ZADD', KEYS[i + 1], '+inf', member)
+      redis.call('SADD', KEYS[2], member)
+      redis.call('HSET', job_key, 'status', 'started', 'started_at', stamp, 'last_heartbeat', stamp,
+                 'worker_name', worker)
+      taken[#taken + 1] = {job, execution, queue, found[1], tonumber(found[3] or '0') or 0}
+    end
+  end
+end
+
+if #taken > 0 then
+  redis.call('HSET', KEYS[1], 'claim', claim, 'state', 'busy')
+  redis.call('EXPIRE', KEYS[1], ttl)
+  redis.call('EXPIRE', KEYS[2], ttl)
+end
+return taken

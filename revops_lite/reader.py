@@ -1,0 +1,177 @@
+"""Reading the CRM for the controller: records for runs that wait for them, and changes as events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from revops_lite.errors import CrmError, CrmRefused
+from revops_lite.models import CrmChange, CrmRecord, Event, Run
+from revops_lite.ports import Crm
+from revops_lite.rules.merge import own
+from revops_lite.store.store import Store
+
+log = logging.getLogger("revops.reader")
+
+BATCH = 100
+PAGE = 500
+PATIENCE = 60.0
+
+
+class Loader:
+    """Gives runs their records: `offer` runs as committed, `tick(now)` reads and reports `record.loaded`."""
+
+    def __init__(self, store: Store, crm: Crm) -> None:
+        self.store = store
+        self.crm = crm
+        self._inbox: SimpleQueue[Run] = SimpleQueue()
+        self._waiting: dict[str, Run] = {}
+        self._failures = 0
+        self._not_before = 0.0
+
+    def offer(self, runs: Iterable[Run]) -> None:
+        """Runs whose record is not loaded yet. Callable from any thread."""
+        for run in runs:
+            self._inbox.put(run)
+
+    def idle(self) -> bool:
+        return self._inbox.empty() and not self._waiting
+
+    def next_due(self) -> float | None:
+        return self._not_before if self._waiting else None
+
+    def tick(self, now: float) -> int:
+        """Read for up to a batch of runs. A CRM that is away is asked again later. Raises BusError."""
+        while True:
+            try:
+                run = self._inbox.get_nowait()
+            except Empty:
+                break
+            self._waiting[run.id] = run
+        if not self._waiting or now < self._not_before:
+            return 0
+        batch = list(self._waiting.values())[:BATCH]
+        try:
+            events = self.read(batch, now)
+        except CrmError as error:
+            self._failures += 1
+            self._not_before = now + min(PATIENCE, 0.5 * 2 ** min(self._failures, 8))
+            log.warning("records cannot be read, again in %.0f s: %s", self._not_before - now, error)
+            return 0
+        self._failures = 0
+        self.store.append(events)
+        for run in batch:
+            del self._waiting[run.id]
+        return len(batch)
+
+    def read(self, batch: Sequence[Run], now: float) -> list[Event]:
+        """`record.loaded` (or `record.missing`) for each run. Raises CrmError."""
+        related: dict[str, dict[str, tuple[str, ...]]] = {}
+        for include in {run.include for run in batch}:
+            asked = list({run.record for run in batch if run.include == include})
+            found = self.crm.related(asked, include) if include else {}
+            for run in batch:
+                if run.include == include:
+                    related[run.id] = found.get(run.record, {})
+        names = {run.record for run in batch}
+        names.update(name for roles in related.values() for several in roles.values() for name in several)
+        try:
+            records = self.crm.read(sorted(names))
+        except CrmRefused as error:
+            if len(batch) == 1:
+                return [_event(batch[0], "missing", now, {"error": str(error)})]
+            return [event for run in batch for event in self.read([run], now)]
+        return [self._loaded(run, related[run.id], records, now) for run in batch]
+
+    def _loaded(
+        self, run: Run, roles: dict[str, tuple[str, ...]], records: dict[str, CrmRecord], now: float
+    ) -> Event:
+        wanted = [run.record, *(name for several in roles.values() for name in several)]
+        found = {name: _plain(records[name]) for name in wanted if name in records}
+        # The decision that asked is the earliest moment this read can be from, by the controller's own clock.
+        data = {"asked_at": run.started_at, "records": found, "related": {r: list(n) for r, n in roles.items()}}
+        return _event(run, "loaded", now, data)
+
+
+def _event(run: Run, what: str, now: float, data: dict[str, Any]) -> Event:
+    return Event(f"{run.id}|{what}", f"record.{what}", run.record, "reader", now, data, run=run.id)
+
+
+def _plain(record: CrmRecord) -> dict[str, Any]:
+    return {
+        "values": dict(record.values),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "edited": dict(record.edited),
+    }
+
+
+class Poller:
+    """Turns what came and changed in the CRM into events; our own writes coming back start nothing."""
+
+    def __init__(self, store: Store, crm: Crm, every: float) -> None:
+        self.store = store
+        self.crm = crm
+        self.every = every
+        self._due = 0.0
+        self._failures = 0
+        self.drained = False  # the CRM had nothing new when it was last asked
+
+    def next_due(self) -> float:
+        return self._due
+
+    def tick(self, now: float) -> int:
+        """Read on from the cursor until the CRM has nothing more. Returns how many events were accepted."""
+        if now < self._due:
+            return 0
+        self._due = now + self.every
+        accepted = 0
+        try:
+            while True:
+                cursor = self.store.poll_cursor()
+                changes, after = self.crm.changes(cursor, PAGE)
+                accepted += self._accept(changes)
+                if after != cursor:
+                    self.store.set_poll_cursor(after)
+                if len(changes) < PAGE:
+                    self._failures = 0
+                    self.drained = not accepted
+                    return accepted
+        except CrmError as error:
+            self._failures += 1
+            self._due = now + min(PATIENCE, self.every * 2 ** min(self._failures, 6))
+            log.warning("changes cannot be read, again in %.0f s: %s", self._due - now, error)
+            return accepted
+
+    def _accept(self, changes: Sequence[CrmChange]) -> int:
+        """An event's id comes from the change itself: reading a page twice accepts it once."""
+        ours = self._ours(changes)
+        events = []
+        for change in changes:
+            rest = own(change.fields, ours.get(change.record, {}))
+            if not rest and change.write_ids and not change.created:
+                continue
+            kind = change.record.partition(":")[0]
+            events.append(
+                Event(
+                    id=f"crm|{change.record}|{change.key}",
+                    type=f"{kind}.created" if change.created else f"{kind}.updated",
+                    subject=change.record,
+                    source="crm",
+                    time=change.at,
+                    data={"values": rest, "actor": change.actor, "person": change.person},
+                )
+            )
+        return self.store.append(events).count("new")
+
+    def _ours(self, changes: Sequence[CrmChange]) -> dict[str, dict[str, Any]]:
+        """The values that our own calls among these changes brought, by record."""
+        ids = {write for change in changes for write in change.write_ids}
+        found = self.store.load(("intent", id_) for id_ in ids)
+        ours: dict[str, dict[str, Any]] = {}
+        for intent in found.values():
+            if intent is not None:
+                ours.setdefault(intent.record, {}).update(intent.values)
+        return ours

@@ -1,0 +1,32 @@
+"""Deduplication: what has been said already is not said again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from revops_lite.models import Flag, OpenFlag
+
+SEVERITY = {"low": 0, "medium": 1, "high": 2}
+UNKNOWN = SEVERITY["medium"]
+
+
+def fresh_flags(open_: Mapping[str, OpenFlag], raised: Sequence[Flag]) -> list[Flag]:
+    """The flags that tell something new: their code is not open on the record, or has become more severe.
+
+    One flag a code, the most severe (of equals the first), in the order in which the codes were raised.
+    """
+    fresh: dict[str, Flag] = {}
+    for flag in raised:
+        known = fresh.get(flag.code) or open_.get(flag.code)
+        if known is None or _rank(flag.severity) > _rank(known.severity):
+            fresh[flag.code] = flag
+    return list(fresh.values())
+
+
+def repeat(last_sent_at: float | None, now: float, window: float) -> bool:
+    """Whether a notice that went out at `last_sent_at` (None: never) would only repeat itself: `window` in seconds."""
+    return last_sent_at is not None and now - last_sent_at < window
+
+
+def _rank(severity: str) -> int:
+    return SEVERITY.get(severity, UNKNOWN)

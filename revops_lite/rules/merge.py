@@ -1,0 +1,76 @@
+"""Merge: what a read of the CRM changes in a record's context, and which of its changes are only our own echo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from revops_lite.models import Context, CrmChange, CrmRecord, FieldValue
+from revops_lite.values import same
+
+CRM, PERSON, EVENT = "crm", "person", "event"
+
+
+def merge(context: Context, found: CrmRecord, asked_at: float, now: float) -> tuple[Context, tuple[str, ...]]:
+    """Fold a CRM read that was asked for at `asked_at` into the context. Returns it and the fields people changed.
+
+    * A field with an unconfirmed write, or confirmed at or after `asked_at`, keeps our value: the read may be older.
+    * The same value changes nothing, except that a person's later word for it makes it the person's.
+    * Any other value comes in: as the person's where the CRM names one, or where it replaces what we knew
+      (somebody must have changed it); else as the CRM's. All fields of one merge get the same new version.
+    * A field that the CRM no longer has becomes None, unless it never stood there (an event's value).
+
+    The second result names the fields that differ from what we knew: not those seen for the first time. Where nothing
+    changes, the very same context comes back. Times of people's edits are cut at `now`, against clocks that run ahead.
+    """
+    version = context.version + 1
+    news: dict[str, FieldValue] = {}
+    for name in [*found.values, *_vanished(context, found)]:
+        known, value = context.fields.get(name), found.values.get(name)
+        if known is not None and (known.pending is not None or known.at >= asked_at):
+            continue
+        if known is None or not same(known.value, value):
+            news[name] = _incoming(name, value, known, found, asked_at, now, version)
+        elif _confirmed(name, known, found):
+            news[name] = replace(known, writer=PERSON, confidence=1.0, at=min(found.edited[name], now), run=None)
+    if not news and context.known:
+        return context, ()
+    grown = [name for name, new in news.items() if new.version == version]
+    merged = replace(
+        context, fields={**context.fields, **news}, known=True, version=version if grown else context.version
+    )
+    return merged, tuple(name for name in grown if name in context.fields)
+
+
+def own(change_fields: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of a change without our own echo: fields that we did not write, or not with this value."""
+    return {name: value for name, value in change_fields.items() if name not in ours or not same(ours[name], value)}
+
+
+def echo(change: CrmChange, ours: Mapping[str, Any]) -> CrmChange | None:
+    """The change without our own fields; None where it is nothing but our echo, and starts nothing."""
+    rest = own(change.fields, ours)
+    if change.fields and not rest and not change.created:
+        return None
+    return replace(change, fields=rest)
+
+
+def _vanished(context: Context, found: CrmRecord) -> list[str]:
+    return [name for name, known in context.fields.items() if name not in found.values and known.writer != EVENT]
+
+
+def _incoming(
+    name: str, value: Any, known: FieldValue | None, found: CrmRecord, asked_at: float, now: float, version: int
+) -> FieldValue:
+    person = name in found.edited or known is not None
+    at = found.edited.get(name, found.updated_at)
+    if name not in found.edited and (at > asked_at or (known is not None and at <= known.at)):
+        at = asked_at  # the record's time cannot be this field's: it is newer than the read, or older than ours
+    return FieldValue(value, PERSON if person else CRM, 1.0, min(at, now), version)
+
+
+def _confirmed(name: str, known: FieldValue, found: CrmRecord) -> bool:
+    """Whether a person has set the very value that we knew, after we knew it, or where it was nobody's yet."""
+    at = found.edited.get(name)
+    return at is not None and known.writer != PERSON and (known.writer in (CRM, EVENT) or at > known.at)

@@ -1,0 +1,147 @@
+"""A decision as Redis commands. Pure: what was known before and what shall be known, in; commands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from revops_lite.engine.state import Changes, State
+from revops_lite.models import Context, Intent, OutNotice, Review, ReviewState, Run
+from revops_lite.store import codec, keys
+from revops_lite.store.events import encode_event
+
+Command = tuple[Any, ...]
+
+RUN_ENDED = ("finished", "failed", "cancelled", "rolled_back")
+INTENT_ENDED = ("applied", "failed", "conflict", "cancelled")
+
+
+def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
+    """Everything a decision changes, except its RQ jobs: those are the queue's to write."""
+    for (kind, id_), value in changes.docs.items():
+        old = before.docs.get((kind, id_))
+        if value == old:
+            continue
+        if kind == "context":
+            yield from _context(old, value, now)
+        else:
+            yield ("SET", keys.doc(kind, id_), codec.dump(value), "EX", keys.DOC_TTL[kind])
+            yield from _indexes(kind, id_, old, value)
+    yield from _small(changes)
+    for event in changes.events:
+        raw = encode_event(event)
+        yield ("XADD", keys.EVENTS, "*", "e", raw)
+        yield ("PUBLISH", keys.CHANNEL, raw)
+    for entry in changes.audit:
+        yield ("XADD", keys.AUDIT, "*", "a", codec.dump(entry))
+    if changes.counts:
+        counts = keys.counts(int(now // 3600))
+        for name, by in changes.counts.items():
+            yield ("HINCRBY", counts, name, by)
+        yield ("EXPIRE", counts, keys.COUNTS_TTL)
+
+
+def _small(changes: Changes) -> Iterator[Command]:
+    for name, breaker in changes.breakers.items():
+        yield ("HSET", keys.BREAKERS, name, codec.dump(breaker))
+    for (record, field), hold in changes.holds.items():
+        name = f"{record}|{field}"
+        yield ("HDEL", keys.HOLDS, name) if hold is None else ("HSET", keys.HOLDS, name, codec.dump(hold))
+    for name, (agent, there) in changes.parked.items():
+        yield ("HSET", keys.PARKED, name, agent) if there else ("HDEL", keys.PARKED, name)
+    for timer, due in changes.timers.items():
+        yield ("ZREM", keys.TIMERS, timer) if due is None else ("ZADD", keys.TIMERS, due, timer)
+
+
+def _context(old: Context | None, new: Context, now: float) -> Iterator[Command]:
+    """Only the hash fields that changed; the rest of a record's context stays as it lies."""
+    key = keys.context(new.record)
+    words: list[Any] = []
+    gone: list[str] = []
+    for prefix, then, today in (
+        ("v", old.fields if old else {}, new.fields),
+        ("p", old.proposed if old else {}, new.proposed),
+        ("f", old.flags if old else {}, new.flags),
+    ):
+        for name, value in today.items():
+            if then.get(name) is not value and then.get(name) != value:
+                words += (f"{prefix}:{name}", codec.dump(value))
+        gone += [f"{prefix}:{name}" for name in then if name not in today]
+    meta = {
+        "version": new.version,
+        "history": new.history,
+        "runs": new.runs,
+        "sent": new.sent,
+        "intents": new.intents,
+        "known": new.known,
+    }
+    yield ("HSET", key, "r", new.record, "m", codec.dump(meta), *words)
+    if gone:
+        yield ("HDEL", key, *gone)
+    yield ("EXPIRE", key, keys.CONTEXT_TTL)
+    if old is None:
+        yield ("ZADD", keys.index("contexts"), now, new.record)
+
+
+def read_context(raw: dict[bytes, bytes]) -> Context | None:
+    """The context behind a hash, or None for an empty one."""
+    if not raw:
+        return None
+    parts: dict[bytes, dict[str, Any]] = {b"v": {}, b"p": {}, b"f": {}}
+    for name, value in raw.items():
+        if name[1:2] == b":":
+            parts[name[:1]][name[2:].decode()] = codec.plain(value)
+    meta = codec.plain(raw[b"m"])
+    context: Context = codec.restore(
+        "context",
+        {"record": raw[b"r"].decode(), "fields": parts[b"v"], "proposed": parts[b"p"], "flags": parts[b"f"], **meta},
+    )
+    return context
+
+
+def _indexes(kind: str, id_: str, old: Any, new: Any) -> Iterator[Command]:
+    """Sorted sets by which lists and services find documents."""
+    at = _time(new)
+    if old is None and kind != "intent":
+        yield ("ZADD", keys.index(f"{kind}s"), at, id_)
+    was = _open(old) if old is not None else {}
+    for name, opened in _open(new).items():
+        if was.get(name, False) != opened:
+            yield ("ZADD", keys.open_(name), at, id_) if opened else ("ZREM", keys.open_(name), id_)
+
+
+def _time(value: Any) -> float:
+    match value:
+        case Run():
+            return value.started_at
+        case Review():
+            return value.created_at
+        case _:
+            return float(value.at)
+
+
+def _open(value: Any) -> dict[str, bool]:
+    """Which lists of unfinished business a document stands in."""
+    match value:
+        case Run():
+            opened = value.state not in RUN_ENDED
+            return {"runs": opened, "loads": opened and not value.loaded}
+        case Review():
+            return {"reviews": value.state is ReviewState.PENDING}
+        case Intent():
+            return {"intents": value.state not in INTENT_ENDED}
+        case OutNotice():
+            return {"notices": value.state == "planned"}
+        case _:
+            return {}
+
+
+def flat(commands: list[Command]) -> list[Any]:
+    """Commands as the commit script takes them: each behind the number of its words."""
+    words: list[Any] = []
+    for command in commands:
+        words.append(len(command))
+        words += command
+    return words
+
+

@@ -1,0 +1,53 @@
+"""An event as it travels: JSON bytes in one stream field, the same bytes on the channel."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import ValidationError
+
+from revops_lite.errors import EventRefused
+from revops_lite.models import Event
+from revops_lite.store import codec
+from revops_lite.store.keys import CHANNEL as CHANNEL
+from revops_lite.store.keys import EVENTS as EVENTS_KEY
+from revops_lite.store.keys import SEEN_TTL as SEEN_TTL
+from revops_lite.store.keys import seen as seen_key
+
+FIELD = b"e"
+MAX_BYTES = 1_000_000
+RECORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}:[^\x00-\x20\x7f]{1,200}", re.ASCII)
+TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", re.ASCII)
+
+__all__ = ["CHANNEL", "EVENTS_KEY", "FIELD", "SEEN_TTL", "decode_event", "encode_event", "seen_key"]
+
+
+def encode_event(event: Event) -> bytes:
+    """Raises EventRefused for a body over 1 MB."""
+    raw = codec.dump(event)
+    if len(raw) > MAX_BYTES:
+        raise EventRefused(f"event {event.id!r}: its data is {len(raw):,} bytes; at most {MAX_BYTES:,} are taken")
+    return raw
+
+
+def decode_event(raw: bytes) -> Event:
+    """Raises EventRefused, naming what is wrong."""
+    try:
+        event = codec.load("event", raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "event"
+        raise EventRefused(f"unreadable event: {where}: {first['msg']}") from None
+    assert isinstance(event, Event)
+    return event
+
+
+def validate(event: Event) -> Event:
+    """What people and programs send. Raises EventRefused naming the attribute and the mend."""
+    if not TYPE.fullmatch(event.type):
+        raise EventRefused(f"event type {event.type!r}: write it as 'kind.happened', lower case, such as 'lead.created'")
+    if not RECORD.fullmatch(event.subject):
+        raise EventRefused(f"record {event.subject!r}: write it as 'kind:id', such as 'lead:42'")
+    if not 0 < len(event.id) <= 300:
+        raise EventRefused(f"event id of {len(event.id)} characters: give 1 to 300")
+    return event

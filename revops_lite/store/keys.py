@@ -1,0 +1,87 @@
+"""Every Redis key of revops-lite (RQ keeps its own `rq:` keys): name, type, lifetime, meaning.
+
+| key                       | type   | lifetime            | what it is                                                |
+|---------------------------|--------|---------------------|-----------------------------------------------------------|
+| revops:events             | stream | trimmed after 7 d   | every event, one field `e` = JSON of models.Event         |
+| revops:events (channel)   | pubsub | -                   | the same bytes, for anyone who listens                    |
+| revops:event:<hash>       | string | 7 d                 | an event id that is known; its value marks the body       |
+| revops:controller         | hash   | permanent           | epoch, seq (commits), cursor, heartbeat, owner            |
+| revops:run:<id>           | string | 90 d after a change | models.Run                                                |
+| revops:write:<id>         | string | 90 d                | models.Write                                              |
+| revops:intent:<id>        | string | 90 d                | models.Intent                                             |
+| revops:review:<id>        | string | 180 d               | models.Review                                             |
+| revops:notice:<id>        | string | 90 d                | models.OutNotice                                          |
+| revops:context:<hash>     | hash   | 180 d               | models.Context: `v:<field>` values, `p:<field>` proposed, |
+|                           |        |                     | `f:<code>` flags, `m` the rest                            |
+| revops:breakers           | hash   | permanent           | agent -> models.Breaker                                   |
+| revops:holds              | hash   | permanent           | "record|field" -> models.Hold; the writer's gate reads it |
+| revops:parked             | hash   | permanent           | "run|step" -> agent whose breaker it waits for            |
+| revops:timers             | zset   | permanent           | timer -> due                                              |
+| revops:sent:<hash>        | zset   | 1 h                 | CRM calls of a record in the last hour                    |
+| revops:index:<kind>       | zset   | trimmed with them   | ids by time: runs, writes, reviews, notices, contexts     |
+| revops:open:<kind>        | zset   | permanent           | runs, loads, intents, notices, reviews not at an end yet  |
+| revops:audit              | stream | trimmed after 90 d  | models.AuditEntry                                         |
+| revops:counts:<hour>      | hash   | 35 d                | what the health figures are made of                       |
+| revops:poll               | string | permanent           | the CRM poller's cursor                                   |
+
+Text from outside becomes part of a key only as a hash (`digest`).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+EVENTS = "revops:events"
+CHANNEL = "revops:events"
+CONTROLLER = "revops:controller"
+BREAKERS = "revops:breakers"
+HOLDS = "revops:holds"
+PARKED = "revops:parked"
+TIMERS = "revops:timers"
+AUDIT = "revops:audit"
+POLL = "revops:poll"
+
+DAY = 86_400
+SEEN_TTL = 7 * DAY
+DOC_TTL = {"run": 90 * DAY, "write": 90 * DAY, "intent": 90 * DAY, "review": 180 * DAY, "notice": 90 * DAY}
+CONTEXT_TTL = 180 * DAY
+COUNTS_TTL = 35 * DAY
+SENT_TTL = 3_600
+EVENTS_KEPT = 7 * DAY
+AUDIT_KEPT = 90 * DAY
+
+PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, TIMERS, POLL, EVENTS, AUDIT)
+
+
+def digest(text: str) -> str:
+    """A key-safe name for any text: 20 hex digits."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def seen(event_id: str) -> str:
+    return f"revops:event:{digest(event_id)}"
+
+
+def doc(kind: str, id_: str) -> str:
+    """The key of a run, write, intent, review or notice; ids are ours, and hex."""
+    return f"revops:{kind}:{id_}"
+
+
+def context(record: str) -> str:
+    return f"revops:context:{digest(record)}"
+
+
+def sent(record: str) -> str:
+    return f"revops:sent:{digest(record)}"
+
+
+def index(kind: str) -> str:
+    return f"revops:index:{kind}"
+
+
+def open_(kind: str) -> str:
+    return f"revops:open:{kind}"
+
+
+def counts(hour: int) -> str:
+    return f"revops:counts:{hour}"

@@ -1,0 +1,28 @@
+"""Lua files as callables: loaded once, run by digest, run again after a lost reply (each is safe to run twice)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from revops_lite.store.client import bus_errors
+
+
+class Script:
+    """`scripts/<name>.lua` of a package. Raises BusError, or redis-py's ResponseError for what the script says."""
+
+    def __init__(self, redis: Redis, package: str | None, name: str) -> None:
+        source = (files(package or __package__) / "scripts" / f"{name}.lua").read_text("utf-8")
+        self._script = redis.register_script(source)
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        with bus_errors():
+            try:
+                return self._script(keys=keys, args=args)
+            except (RedisConnectionError, RedisTimeoutError):
+                return self._script(keys=keys, args=args)

@@ -1,0 +1,258 @@
+"""The verbs: what the program does with Redis. Keys stand in keys.py, atomic changes in scripts/."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from revops_lite.engine.state import Key, State
+from revops_lite.errors import AnotherController, EventRefused, Fenced
+from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent
+from revops_lite.store import codec, keys
+from revops_lite.store.commit import Command, flat, read_context
+from revops_lite.store.events import FIELD, decode_event, encode_event
+from revops_lite.store.scripts import Script, bus_errors
+
+SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller counts as gone
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the event stream; `event` is None where it cannot be read, and `error` says why."""
+
+    id: str
+    event: Event | None
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Lead:
+    """A controller's claim to be the only one: its epoch, the number of its last commit, and where it has read to."""
+
+    epoch: int
+    seq: int
+    cursor: str
+
+
+class Store:
+    """One Redis, bytes in and out. Every method raises BusError when Redis does not answer."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._append = Script(redis, __package__, "append")
+        self._begin = Script(redis, __package__, "begin")
+        self._commit = Script(redis, __package__, "commit")
+        self._gate = Script(redis, __package__, "gate")
+        self._hold = Script(redis, __package__, "hold")
+
+    # -- the event bus --
+
+    def append(self, events: Sequence[Event]) -> list[str]:
+        """Accept events: "new", "known", or "other" (the id is known with another body). Durable when it returns."""
+        if not events:
+            return []
+        names = [keys.EVENTS]
+        args: list[Any] = [keys.CHANNEL, keys.SEEN_TTL]
+        for event in events:
+            raw = encode_event(event)
+            names.append(keys.seen(event.id))
+            args += (_mark(event), raw)
+        return [("known", "new", "other")[int(n)] for n in self._append(names, args)]
+
+    def read(self, after: str, count: int) -> list[Entry]:
+        """Up to `count` events behind the stream id `after`."""
+        with bus_errors():
+            return _entries(self.redis.xrange(keys.EVENTS, f"({after}", "+", count=count))
+
+    def tail(self, count: int) -> list[Entry]:
+        """The newest events, oldest first."""
+        with bus_errors():
+            return _entries(reversed(self.redis.xrevrange(keys.EVENTS, count=count)))
+
+    def last_event(self) -> str:
+        with bus_errors():
+            newest = self.redis.xrevrange(keys.EVENTS, count=1)
+        return newest[0][0].decode() if newest else "0-0"
+
+    # -- the controller --
+
+    def begin(self, owner: str, now: float, force: bool) -> Lead:
+        """Become the controller. `force` where a lock proves that no other can be alive. Raises AnotherController."""
+        try:
+            epoch, seq, cursor = self._begin([keys.CONTROLLER], [owner, now, SILENT_AFTER, "1" if force else "0"])
+        except ResponseError as error:
+            if "BUSY" in str(error):
+                raise AnotherController(f"another controller works on this Redis: {str(error)[5:]}") from None
+            raise
+        return Lead(int(epoch), int(seq), cursor.decode())
+
+    def resign(self, lead: Lead) -> None:
+        """The controller stops in good order: the next one need not wait."""
+        with bus_errors():
+            if self.redis.hget(keys.CONTROLLER, "epoch") == str(lead.epoch).encode():
+                self.redis.hset(keys.CONTROLLER, "owner", "")
+
+    def commit(self, lead: Lead, commands: list[Command], cursor: str | None, now: float) -> None:
+        """All commands or none; afterwards `lead` has moved on. Raises Fenced when another controller took over."""
+        try:
+            self._commit([keys.CONTROLLER], [lead.epoch, lead.seq, cursor or "", now, *flat(commands)])
+        except ResponseError as error:
+            if "FENCED" in str(error):
+                raise Fenced(f"another controller has taken over ({error})") from None
+            raise
+        lead.seq += 1
+        lead.cursor = cursor or lead.cursor
+
+    def working_set(self) -> State:
+        """What the controller always has in memory: breakers, holds, parked steps."""
+        with bus_errors():
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.hgetall(keys.BREAKERS).hgetall(keys.HOLDS).hgetall(keys.PARKED)
+            breakers, holds, parked = pipe.execute()
+        state = State(breakers={name.decode(): codec.load("breaker", raw) for name, raw in breakers.items()})
+        for raw in holds.values():
+            hold: Hold = codec.load("hold", raw)
+            state.holds.setdefault(hold.record, {})[hold.field] = hold
+        waiting: dict[str, dict[str, None]] = defaultdict(dict)
+        for key, agent in sorted(parked.items()):
+            waiting[agent.decode()][key.decode()] = None
+        state.parked = dict(waiting)
+        return state
+
+    def load(self, wanted: Iterable[Key]) -> dict[Key, Any]:
+        """Documents by kind and id; None for what Redis does not hold. One round trip."""
+        wanted = list(wanted)
+        with bus_errors():
+            pipe = self.redis.pipeline(transaction=False)
+            for kind, id_ in wanted:
+                if kind == "context":
+                    pipe.hgetall(keys.context(id_))
+                else:
+                    pipe.get(keys.doc(kind, id_))
+            found = pipe.execute()
+        return {key: _document(key[0], raw) for key, raw in zip(wanted, found, strict=True)}
+
+    def opened(self, kind: str) -> list[str]:
+        """Ids of unfinished runs, loads, intents, notices or reviews, oldest first."""
+        with bus_errors():
+            return [id_.decode() for id_ in self.redis.zrange(keys.open_(kind), 0, -1)]
+
+    def counted(self, *kinds: str) -> dict[str, int]:
+        """How many of each are unfinished."""
+        with bus_errors():
+            pipe = self.redis.pipeline(transaction=False)
+            for kind in kinds:
+                pipe.zcard(keys.open_(kind))
+            return dict(zip(kinds, pipe.execute(), strict=True))
+
+    def due_timers(self, now: float, limit: int) -> list[tuple[str, float]]:
+        with bus_errors():
+            found = self.redis.zrangebyscore(keys.TIMERS, "-inf", now, start=0, num=limit, withscores=True)
+        return [(name.decode(), due) for name, due in found]
+
+    def next_timer(self) -> float | None:
+        with bus_errors():
+            first = self.redis.zrange(keys.TIMERS, 0, 0, withscores=True)
+        return float(first[0][1]) if first else None
+
+    def controller(self) -> dict[str, str]:
+        """What the controller says of itself: epoch, seq, cursor, heartbeat, owner."""
+        with bus_errors():
+            return {name.decode(): value.decode() for name, value in self.redis.hgetall(keys.CONTROLLER).items()}
+
+    def trim(self, now: float) -> None:
+        """Forget what has served its time: processed events, old audit entries, index entries without a document."""
+        with bus_errors():
+            cursor = self.redis.hget(keys.CONTROLLER, "cursor") or b"0-0"
+            processed = int(cursor.split(b"-")[0])
+            oldest = min(processed, int((now - keys.EVENTS_KEPT) * 1000))
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.xtrim(keys.EVENTS, minid=max(oldest, 0), approximate=True)
+            pipe.xtrim(keys.AUDIT, minid=max(int((now - keys.AUDIT_KEPT) * 1000), 0), approximate=True)
+            for kind, ttl in keys.DOC_TTL.items():
+                if kind != "intent":
+                    pipe.zremrangebyscore(keys.index(f"{kind}s"), "-inf", now - ttl)
+            pipe.execute()
+
+    # -- the gate before the CRM, and holds --
+
+    def gate(
+        self, epoch: int, raw: bytes, intent: Intent, event: Event, now: float, budget: int
+    ) -> tuple[str, list[str]]:
+        """The verdict on one CRM call: "go" (and `event`, write.sending, is on record), "fenced", "changed", "held"
+        (with the fields; "*" is all) or "budget" (with the seconds to wait)."""
+        names = [
+            keys.CONTROLLER,
+            keys.doc("intent", intent.id),
+            keys.HOLDS,
+            keys.sent(intent.record),
+            keys.EVENTS,
+            keys.seen(event.id),
+        ]
+        args = [epoch, raw, now, budget, event.id, keys.CHANNEL, keys.SEEN_TTL, encode_event(event), intent.record]
+        verdict, *rest = self._gate(names, [*args, *intent.values])
+        return verdict.decode(), [word.decode() for word in rest]
+
+    def raw_intent(self, id_: str) -> tuple[bytes, Intent] | None:
+        """An intent and the bytes it is stored as, for the gate to compare."""
+        with bus_errors():
+            raw = self.redis.get(keys.doc("intent", id_))
+        return (raw, codec.load("intent", raw)) if raw else None
+
+    def hold(self, event: Event, hold: Hold | None, field: str) -> None:
+        """Place (or, with None, release) a hold: effective at the gate at once, told as `event`."""
+        name = f"{event.subject}|{field}"
+        body = codec.dump(hold) if hold is not None else b""
+        names = [keys.HOLDS, keys.EVENTS, keys.seen(event.id)]
+        self._hold(names, [keys.CHANNEL, keys.SEEN_TTL, encode_event(event), name, body])
+
+    # -- small things --
+
+    def poll_cursor(self) -> str | None:
+        with bus_errors():
+            raw = self.redis.get(keys.POLL)
+        return raw.decode() if raw else None
+
+    def set_poll_cursor(self, cursor: str) -> None:
+        with bus_errors():
+            self.redis.set(keys.POLL, cursor)
+
+    def breakers(self) -> dict[str, Breaker]:
+        return self.working_set().breakers
+
+    def audit(self, limit: int) -> list[AuditEntry]:
+        """The newest audit entries, oldest first."""
+        with bus_errors():
+            found = self.redis.xrevrange(keys.AUDIT, count=limit)
+        return [codec.load("audit", fields[b"a"]) for _, fields in reversed(found)]
+
+
+def _document(kind: str, raw: Any) -> Any:
+    if kind == "context":
+        return read_context(raw)
+    return codec.load(kind, raw) if raw is not None else None
+
+
+def _entries(found: Iterable[Any]) -> list[Entry]:
+    entries = []
+    for id_, fields in found:
+        raw = fields.get(FIELD)
+        try:
+            if raw is None:
+                raise EventRefused("unreadable event: the stream entry has no field 'e'")
+            entries.append(Entry(id_.decode(), decode_event(raw)))
+        except EventRefused as error:
+            entries.append(Entry(id_.decode(), None, str(error)))
+    return entries
+
+
+def _mark(event: Event) -> bytes:
+    """Tells one body from another; the time of sending does not count."""
+    body = codec.dump([event.type, event.subject, event.data])
+    return blake2b(body, digest_size=8).hexdigest().encode()

@@ -1,0 +1,270 @@
+"""Keeps agent hosts running: starts them with a scrubbed environment, replaces those that died, and sees that their
+jobs go on.
+
+Who dies alone is asked why: all jobs that were in flight in it are suspects and go to the queue's isolated twin, where
+a host with one slot runs them one after the other. So a job that kills its host is known exactly, and the others pass.
+
+Nothing here sleeps or runs by itself: `tick(now)` is called a few times a second, from a thread that lives as long as
+the process (the kernel ends a host when the thread that started it ends).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic_core import to_json
+
+from revops_lite.errors import BusError
+from revops_lite.queue import names
+from revops_lite.queue.recovery import STALE_AFTER, Recovered, Recovery
+from revops_lite.queue.work import WorkQueue
+
+log = logging.getLogger(__name__)
+
+PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+RECYCLE = 75  # exit code of a host that wants to be replaced
+JUMP = 15.0  # seconds between two ticks that are no longer our own pace
+TRUST = STALE_AFTER + 5.0  # seconds after an interruption until silence means something again
+LOOK = 5.0  # seconds between two looks at heartbeats and silent jobs
+ASK = 0.5  # seconds between two looks at the isolated queues
+IDLE_AFTER = 30.0  # seconds without a suspect until the isolated host goes home
+YOUNG = 10.0  # seconds; who dies younger is started again more slowly each time
+MAX_BACKOFF = 30.0
+LOG_BYTES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What to run: `groups` maps a queue to the environment variables its agents may see, `agents` names to entries."""
+
+    config: Path
+    url: str
+    node: str
+    groups: Mapping[str, Sequence[str]]
+    agents: Mapping[str, str]
+    processes: int  # hosts per queue
+    threads: int  # slots per host
+    logs: Path  # folder; one file per queue
+    python: str = sys.executable
+
+
+@dataclass(slots=True)
+class Seat:
+    """One place for a host: who sits there, and how often it fell at once."""
+
+    queue: str
+    env: tuple[str, ...]
+    threads: int
+    wanted: bool = True
+    asked: bool = False  # to stop
+    name: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    falls: int = 0
+    not_before: float = 0.0
+    busy_at: float = 0.0  # isolated only: when a suspect was last seen
+
+
+class Supervisor:
+    """`recover_all_local` first, then `tick` until `stop`. No method blocks for longer than Redis takes to answer."""
+
+    def __init__(
+        self, fleet: Fleet, work: WorkQueue, recovery: Recovery, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._fleet = fleet
+        self._work = work
+        self._recovery = recovery
+        self._environ = environ
+        self._born = 0  # hosts started so far
+        self._fallen: dict[str, tuple[str, bool]] = {}  # dead host -> its queue, and whether its jobs are suspects
+        self._look_at = 0.0
+        self._ask_at = 0.0
+        self._trust_after = 0.0  # before it, silence may be Redis's, ours, or the clock's
+        self._last_tick = 0.0
+        self._seats = [
+            Seat(queue, tuple(env), fleet.threads)
+            for queue, env in fleet.groups.items()
+            for _ in range(fleet.processes)
+        ]
+        if fleet.processes:
+            self._seats += [
+                Seat(names.isolated(queue), tuple(env), 1, wanted=False) for queue, env in fleet.groups.items()
+            ]
+
+    def recover_all_local(self, now: float) -> Recovered:
+        """At the start, when no host of this node can live: what they had in flight goes back to the front.
+
+        With agents in the orchestrator's own process the jobs are suspects: one of them may have ended it.
+        """
+        done = self._recovery.of_node(self._fleet.node, now, blame=self._fleet.processes == 0)
+        queues = [*self._fleet.groups, *map(names.isolated, self._fleet.groups)]
+        self._work.sign_off(dict.fromkeys(self._work.registered(f"{self._fleet.node}."), queues))
+        return done
+
+    def tick(self, now: float) -> None:
+        """Everything that is due. Redis not answering is noted, and made up for by a later tick."""
+        self._check_clock(now)
+        self._reap(now)
+        try:
+            self._recover_fallen(now)
+            if now >= self._ask_at:
+                self._ask_at = now + ASK
+                self._ask_for_suspects(now)
+            if now >= self._look_at:
+                self._look_at = now + LOOK
+                self._look(now)
+        except BusError as error:
+            self._trust_after = now + TRUST
+            log.warning("%s", error)
+        self._fill(now)
+
+    def _check_clock(self, now: float) -> None:
+        """After a jump of the clock or a pause of this process nobody is called silent until all could be heard."""
+        if not -JUMP < now - self._last_tick < JUMP:
+            self._trust_after = now + TRUST
+            self._look_at = self._ask_at = now
+            for seat in self._seats:
+                seat.started_at, seat.busy_at, seat.not_before = now, now, now
+        self._last_tick = now
+
+    def stop(self, grace: float = 6.0) -> None:
+        """Ask all hosts to stop, wait up to `grace` seconds, then kill the rest; their jobs wait for the next start."""
+        living = [seat.process for seat in self._seats if seat.process is not None]
+        for process in living:
+            process.terminate()
+        for process in living:
+            try:
+                process.wait(grace)
+            except subprocess.TimeoutExpired:
+                grace = 0.1
+                process.kill()
+                process.wait()
+        for seat in self._seats:
+            seat.process = None
+
+    def pids(self) -> dict[str, int]:
+        """Name -> process id of each living host."""
+        return {seat.name: seat.process.pid for seat in self._seats if seat.process is not None}
+
+    # ---- the dead -----------------------------------------------------------------------------------------------
+
+    def _reap(self, now: float) -> None:
+        for seat in self._seats:
+            if seat.process is None or (code := seat.process.poll()) is None:
+                continue
+            seat.process = None
+            # An agent may leave with any code, 0 included; only we know whether we have asked for it.
+            self._fallen[seat.name] = (seat.queue, not seat.asked)
+            died = not seat.asked and code != RECYCLE
+            if died:
+                log.error("agent host %s died (%s)", seat.name, _cause(code))
+            seat.falls = seat.falls + 1 if died and now - seat.started_at < YOUNG else 0
+            seat.not_before = now + (min(MAX_BACKOFF, 0.1 * 2**seat.falls) if seat.falls > 1 else 0.0)
+
+    def _recover_fallen(self, now: float) -> None:
+        for name, (queue, blame) in list(self._fallen.items()):
+            done = self._recovery.of_workers([name], now, blame=blame)
+            self._work.sign_off({name: [queue]})
+            del self._fallen[name]
+            if done.moved or done.poison:
+                log.warning("of %s: %d jobs go on, %d ended as crashed", name, len(done.moved), len(done.poison))
+            if done.moved:
+                self._ask_at = now
+
+    # ---- the living ---------------------------------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        """Who has not said for 30 s that he lives is killed; what shows no life anywhere goes on elsewhere."""
+        seen = self._work.last_seen([seat.name for seat in self._seats if seat.process is not None])
+        if now < self._trust_after:
+            return
+        for seat in self._seats:
+            last = max(seen.get(seat.name, 0.0), seat.started_at)
+            if seat.process is not None and now - last > STALE_AFTER:
+                log.error("agent host %s has not reported for %d s and is killed", seat.name, now - last)
+                seat.process.kill()
+                seat.process.wait()
+        self._reap(now)
+        self._recover_fallen(now)
+        self._recovery.of_silent(now, blame=True)
+
+    def _ask_for_suspects(self, now: float) -> None:
+        for seat in self._seats:
+            if seat.queue not in self._fleet.groups:
+                if self._work.waiting([seat.queue]) or self._work.in_flight([seat.queue]):
+                    seat.busy_at = now
+                    seat.wanted = True
+                elif seat.wanted and now - seat.busy_at > IDLE_AFTER:
+                    seat.wanted, seat.asked = False, True
+                    if seat.process is not None:
+                        seat.process.terminate()
+
+    def _fill(self, now: float) -> None:
+        for seat in self._seats:
+            if seat.wanted and seat.process is None and now >= seat.not_before and seat.name not in self._fallen:
+                self._start(seat, now)
+
+    def _start(self, seat: Seat, now: float) -> None:
+        self._born += 1
+        fleet = self._fleet
+        seat.name = f"{fleet.node}.{os.getpid()}.{self._born}"
+        seat.started_at = now
+        seat.asked = False
+        task = {
+            "config": str(fleet.config),
+            "url": fleet.url,
+            "queues": [seat.queue],
+            "threads": seat.threads,
+            "name": seat.name,
+            "agents": dict(fleet.agents),
+            "parent": os.getpid(),
+        }
+        with self._log(seat.queue) as out:
+            seat.process = subprocess.Popen(
+                [fleet.python, "-m", "revops_lite.host"],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=self._environment(seat.env),
+            )
+        assert seat.process.stdin is not None
+        try:
+            with seat.process.stdin as line:
+                line.write(to_json(task) + b"\n")
+        except BrokenPipeError:
+            pass  # it died at once: the next tick sees to it
+
+    def _environment(self, allowed: Sequence[str]) -> dict[str, str]:
+        """What a host may see: how to run at all, and the variables its agents were granted by `env`."""
+        scrubbed = {
+            name: value
+            for name, value in self._environ.items()
+            if name in PASSED_ON or name.startswith("LC_") or name in allowed
+        }
+        if path := self._environ.get("PYTHONPATH"):
+            scrubbed["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep))
+        return scrubbed | {"PYTHONUNBUFFERED": "1"}
+
+    def _log(self, queue: str) -> BinaryIO:
+        self._fleet.logs.mkdir(parents=True, exist_ok=True)
+        path = self._fleet.logs / f"{queue}.log"
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        return path.open("ab")
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,244 @@
+"""The writer: intent -> call -> confirm. Nobody else calls the CRM to change something.
+
+One lane per record, its intents in the order of their decisions; lanes go in parallel. Before a call its before-image
+is on record (`write.sending`), after it its outcome; a call whose outcome nobody knows is read back, never repeated
+blindly. The writer decides nothing: it reports events, and goes on with an intent once the controller has heard them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable
+from revops_lite.models import CrmRecord, Event, Intent, IntentState
+from revops_lite.ports import BatchCrm, Crm, CrmCall
+from revops_lite.store.store import Store
+
+log = logging.getLogger("revops.writer")
+
+OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
+DOUBTFUL = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
+LANES = 8  # calls at once to a CRM that takes one record a call
+PATIENCE = 60.0  # longest wait between two tries of a CRM that is away
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the writer has to keep to."""
+
+    budget: int  # CRM calls per record in any sliding hour
+    hold_field: str | None = None  # a CRM field that stops every write to its record
+    settle: float = 5.0  # seconds until a call of unknown outcome may be read back
+
+
+class Writer:
+    """`offer` it what the controller committed, call `tick(now)` when something is due."""
+
+    def __init__(self, store: Store, crm: Crm, epoch: int, terms: Terms, truthy: Callable[[Any], bool]) -> None:
+        self.store = store
+        self.crm = crm
+        self.epoch = epoch
+        self.terms = terms
+        self.truthy = truthy
+        self._inbox: SimpleQueue[Intent] = SimpleQueue()
+        self._lanes: dict[str, dict[str, Intent]] = {}  # record -> its open intents, oldest first
+        self._told: dict[str, int] = {}  # intent -> `passes` at our last report: until it grows we have not been heard
+        self._pool = ThreadPoolExecutor(LANES, "crm") if crm.abilities.batch == 1 else None
+
+    def offer(self, intents: Iterable[Intent]) -> None:
+        """Hand over intents as committed, new or changed. Callable from any thread."""
+        for intent in intents:
+            self._inbox.put(intent)
+
+    def idle(self) -> bool:
+        return self._inbox.empty() and not self._lanes
+
+    def next_due(self) -> float | None:
+        """When the next head of a lane is due; None where nothing waits for the clock."""
+        heads = [next(iter(lane.values())) for lane in self._lanes.values()]
+        return min((head.due for head in heads if not self._unheard(head)), default=None)
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    # -- one pass --
+
+    def tick(self, now: float) -> int:
+        """Send or read back what is due. Returns how many intents were moved. Raises BusError."""
+        self._take_in()
+        heads = [next(iter(lane.values())) for lane in self._lanes.values()]
+        due = [head for head in heads if head.due <= now and not self._unheard(head)]
+        size = max(self.crm.abilities.batch, LANES)
+        for start in range(0, len(due), size):
+            batch = due[start : start + size]
+            reports = self._handle(batch, now)
+            self.store.append(reports)
+        return len(due)
+
+    def _take_in(self) -> None:
+        while True:
+            try:
+                intent = self._inbox.get_nowait()
+            except Empty:
+                return
+            lane = self._lanes.setdefault(intent.record, {})
+            if intent.state in OVER:
+                lane.pop(intent.id, None)
+                self._told.pop(intent.id, None)
+                if not lane:
+                    del self._lanes[intent.record]
+            else:
+                lane[intent.id] = intent
+
+    def _unheard(self, intent: Intent) -> bool:
+        told = self._told.get(intent.id)
+        return told is not None and told >= intent.passes
+
+    def _handle(self, batch: Sequence[Intent], now: float) -> list[Event]:
+        for intent in batch:
+            self._told[intent.id] = intent.passes
+        try:
+            found = self.crm.read([intent.record for intent in batch])
+        except CrmError as error:
+            return [self._again(intent, now, error) for intent in batch]
+        reports: list[Event] = []
+        calls: list[Intent] = []
+        for intent in batch:
+            report = self._before(intent, found.get(intent.record), now)
+            if report is None:
+                calls.append(intent)
+            else:
+                reports += report
+        return reports + self._call(calls, now)
+
+    # -- before the call --
+
+    def _before(self, intent: Intent, record: CrmRecord | None, now: float) -> list[Event] | None:
+        """What there is to report without a call; None where the gate has opened and the call has to be made."""
+        if record is None:
+            return [self._event(intent, "failed", now, why="the CRM no longer holds the record")]
+        if intent.state in DOUBTFUL:
+            return [self._read_back(intent, record, now)]
+        hold = self.terms.hold_field
+        if hold and self.truthy(record.values.get(hold)):
+            return [self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM")]
+        standing = {name: record.values.get(name) for name in intent.values}
+        if standing == intent.values:
+            return [self._event(intent, "applied", now, already=True)]
+        other = {
+            name: value
+            for name, value in standing.items()
+            if value != intent.expected.get(name) and value != intent.values[name]
+        }
+        if other:
+            return [self._event(intent, "conflicted", now, current=other)]
+        return self._gate(intent, standing, now)
+
+    def _gate(self, intent: Intent, standing: dict[str, Any], now: float) -> list[Event] | None:
+        stored = self.store.raw_intent(intent.id)
+        if stored is None or stored[1].passes != intent.passes or stored[1].state is not IntentState.PLANNED:
+            return []  # it changed under our hands: the next offer brings it again
+        event = self._event(intent, "sending", now, before=standing)
+        verdict, words = self.store.gate(self.epoch, stored[0], stored[1], event, now, self.terms.budget)
+        match verdict:
+            case "go":
+                return None
+            case "held":
+                fields = list(intent.values) if "*" in words else words
+                return [self._event(intent, "stopped", now, reason="held", fields=fields, why="a hold came before")]
+            case "budget":
+                why = f"{self.terms.budget} calls within the hour; {float(words[0]):.0f} s until the next may go"
+                return [self._event(intent, "deferred", now, retry_at=now + float(words[0]) + 0.01, why=why)]
+            case "fenced":
+                raise BusError("another controller has taken over; nothing was sent")
+            case _:
+                self._told.pop(intent.id, None)
+                return []
+
+    def _read_back(self, intent: Intent, record: CrmRecord, now: float) -> Event:
+        """The outcome of the last call is unknown: look what stands there."""
+        try:
+            applied = self.crm.applied(intent.record, intent.id)
+        except CrmError as error:
+            return self._again(intent, now, error, doubt=True)
+        standing = {name: record.values.get(name) for name in intent.values}
+        if applied or (applied is None and standing == intent.values):
+            return self._event(intent, "applied", now, note="read back after an unknown outcome")
+        before = {name: intent.expected.get(name) for name in intent.values}
+        if applied is False or standing == before:
+            return self._event(intent, "deferred", now, retry_at=now, why="read back: it had not been applied")
+        other = {name: value for name, value in standing.items() if value != intent.values[name]}
+        return self._event(intent, "conflicted", now, current=other, in_doubt=True)
+
+    # -- the call --
+
+    def _call(self, intents: Sequence[Intent], now: float) -> list[Event]:
+        calls = [
+            CrmCall(
+                record=intent.record,
+                values=intent.values,
+                expected={name: intent.expected.get(name) for name in intent.values},
+                write_id=intent.id,
+                actor=intent.agent,
+            )
+            for intent in intents
+        ]
+        if not calls:
+            return []
+        if isinstance(self.crm, BatchCrm):
+            outcomes = self.crm.write_many(calls)
+        elif self._pool:
+            outcomes = list(self._pool.map(self._one, calls))
+        else:
+            outcomes = [self._one(call) for call in calls]
+        return [self._after(intent, outcome, now) for intent, outcome in zip(intents, outcomes, strict=True)]
+
+    def _one(self, call: CrmCall) -> CrmError | None:
+        try:
+            self.crm.write(call.record, call.values, call.expected, call.write_id, call.actor)
+        except CrmError as error:
+            return error
+        return None
+
+    def _after(self, intent: Intent, outcome: CrmError | None, now: float) -> Event:
+        match outcome:
+            case None:
+                return self._event(intent, "applied", now)
+            case CrmConflict():
+                current = {name: outcome.current.get(name) for name in intent.values if name in outcome.current}
+                other = {n: v for n, v in current.items() if v != intent.expected.get(n)} or current
+                return self._event(intent, "conflicted", now, current=other)
+            case CrmRefused():
+                return self._event(intent, "failed", now, why=str(outcome))
+            case CrmUnavailable():
+                return self._again(intent, now, outcome)
+            case _:
+                until = now + self.terms.settle
+                return self._event(intent, "doubted", now, settle_until=until, why=str(outcome))
+
+    def _again(self, intent: Intent, now: float, error: CrmError, doubt: bool = False) -> Event:
+        """Certainly nothing happened: later, longer each time, or when the CRM says."""
+        if isinstance(error, CrmRefused) and not doubt:
+            return self._event(intent, "failed", now, why=str(error))
+        asked = error.retry_after if isinstance(error, CrmUnavailable) else None
+        pause = min(asked, 3600.0) if asked is not None else min(PATIENCE, 0.5 * 2 ** min(intent.passes, 8))
+        if doubt or intent.state in DOUBTFUL:
+            return self._event(intent, "doubted", now, settle_until=now + pause, why=str(error))
+        return self._event(intent, "deferred", now, retry_at=now + pause, why=str(error))
+
+    def _event(self, intent: Intent, what: str, now: float, **data: Any) -> Event:
+        return Event(
+            id=f"{intent.id}|{intent.passes}|{what}",
+            type=f"write.{what}",
+            subject=intent.record,
+            source="writer",
+            time=now,
+            data={"intent": intent.id, **data},
+            run=intent.run,
+        )

@@ -1,0 +1,198 @@
+"""A host in this process: whatever an agent does becomes an outcome, and the slot goes on to the next job."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from rq.job import Job as RqJob
+from rq.queue import Queue
+from rq.registry import FailedJobRegistry
+from rq.serializers import JSONSerializer
+
+from revops_lite.host.prints import agents_to_log
+from revops_lite.models import Event, Job
+from revops_lite.queue.recovery import Recovery
+from revops_lite.queue.work import WorkQueue
+
+pytestmark = pytest.mark.real
+Told = Callable[[], list[Event]]
+Put = Callable[..., Job]
+
+
+def test_a_job_becomes_a_step_finished_event(host: Any, put: Put, told: Told, until: Any) -> None:
+    host()
+    put(7)
+    [event] = until(told)
+    assert (event.id, event.type, event.subject, event.source) == (
+        "run7|score|1|finished",
+        "step.finished",
+        "lead:7",
+        "host",
+    )
+    assert event.data["outcome"] == "done"
+    [proposal] = event.data["proposals"]
+    assert (proposal["values"], proposal["confidence"], proposal["because"]) == ({"score": 7}, {"*": 0.9}, "counted")
+    assert event.data["elapsed_ms"] > 0
+
+
+def test_a_host_with_work_for_all_its_slots_does_each_job_once(host: Any, put: Put, told: Told, until: Any) -> None:
+    for number in range(100):
+        put(number)
+    one = host(threads=8)
+    until(lambda: len(told()) >= 100)
+    assert one.stop()
+    assert sorted(event.subject for event in told()) == sorted(f"lead:{number}" for number in range(100))
+
+
+def test_several_queues_are_served(host: Any, put: Put, told: Told, until: Any) -> None:
+    host(queues=("agents", "agents-b"))
+    put(1)
+    until(lambda: len(told()) == 1)
+    put(2, queue="agents-b")
+    until(lambda: len(told()) == 2)
+
+
+@pytest.mark.parametrize(
+    ("agent", "error"),
+    [("system_exit", "SystemExit: 3"), ("interrupt", "KeyboardInterrupt")],
+)
+def test_an_agent_that_wants_to_end_the_process_only_fails(
+    host: Any, put: Put, told: Told, until: Any, agent: str, error: str
+) -> None:
+    host(threads=1)
+    put(1, agent)
+    put(2)
+    until(lambda: len(told()) == 2)
+    assert (told()[0].data["outcome"], told()[0].data["error"]) == ("failed", error)
+    assert told()[1].data["outcome"] == "done"
+
+
+@pytest.mark.parametrize("agent", ["loop", "sleep", "nap", "swallow"])
+def test_an_agent_that_never_returns_times_out_and_its_slot_goes_on(
+    host: Any, put: Put, told: Told, until: Any, agent: str, work: WorkQueue
+) -> None:
+    one = host(threads=1, recycle=False)
+    put(1, agent, timeout=0.1)
+    put(2)
+    until(lambda: len(told()) == 2)
+    assert [event.data["outcome"] for event in told()] == ["timeout", "done"]
+    assert told()[0].data["error"] == "no answer within 0.1 s"
+    assert one.abandoned == (1 if agent in ("sleep", "swallow") else 0)
+    until(lambda: work.in_flight(["agents"]) == 0)
+
+
+def test_a_host_with_too_many_hanging_agents_wants_to_be_replaced(host: Any, put: Put, told: Told, until: Any) -> None:
+    one = host(threads=5)
+    for number in range(5):
+        put(number, "sleep", timeout=0.1)
+    until(lambda: one.exhausted)
+    until(lambda: len(told()) == 5)
+    put(9)
+    assert one.stop(0.1)
+    assert len(told()) == 5
+
+
+def test_forged_jobs_are_refused_and_executed_by_nobody(
+    host: Any, put: Put, told: Told, until: Any, real_redis: Redis, tmp_path: Path
+) -> None:
+    victim = tmp_path / "owned"
+    Queue("agents", connection=real_redis).enqueue("pathlib.Path.touch", victim)
+    Queue("agents", connection=real_redis, serializer=JSONSerializer).enqueue("os.mkdir", str(victim))
+    evil = zlib.compress(pickle.dumps(Evil(str(victim))))
+    real_redis.hset("rq:job:evil", mapping={"data": evil, "status": "queued"})
+    real_redis.rpush("rq:queue:agents", "evil", "garbage")
+    put(1)
+    host()
+    until(lambda: len(told()) == 1)
+    failed = FailedJobRegistry("agents", connection=real_redis)
+    until(lambda: len(failed.get_job_ids(cleanup=False)) == 3)
+    assert not victim.exists()
+    assert [event.subject for event in told()] == ["lead:1"]
+    assert "refused a job" in str(RqJob.fetch("evil", connection=real_redis)._exc_info)
+
+
+class Evil:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (open, (self.path, "w"))
+
+
+def test_an_agent_that_is_not_configured_fails_with_the_mend(host: Any, put: Put, told: Told, until: Any) -> None:
+    host()
+    put(1, "unheard_of")
+    [event] = until(told)
+    assert event.data["outcome"] == "failed"
+    assert "'unheard_of' is not in this host's configuration" in event.data["error"]
+
+
+def test_a_job_in_flight_goes_on_elsewhere_and_its_late_result_is_dropped(
+    host: Any, put: Put, told: Told, until: Any, work: WorkQueue, real_redis: Redis, tmp_path: Path
+) -> None:
+    first = host(threads=1)
+    put(1, "wait_for_file", file=str(tmp_path / "go"))
+    until(lambda: first.in_flight == 1)
+    moved = Recovery(real_redis, work).of_workers([first.name], 0.0, blame=True).moved
+    assert moved == (("job-1", "agents", "agents-isolated"),)
+    host(queues=("agents-isolated",))
+    (tmp_path / "go").touch()
+    until(lambda: first.late == 1)
+    until(lambda: len(told()) == 1)
+    assert work.in_flight(["agents", "agents-isolated"]) == 0
+
+
+def test_a_suspect_runs_alone(host: Any, put: Put, told: Told, until: Any, tmp_path: Path) -> None:
+    put(1, "wait_for_file", file=str(tmp_path / "first"))
+    one = host(threads=4, isolated=("agents-isolated",))
+    until(lambda: one.in_flight == 1)
+    put(2, "wait_for_file", queue="agents-isolated", file=str(tmp_path / "second"))
+    put(3, "wait_for_file", queue="agents-isolated", file=str(tmp_path / "second"))
+    (tmp_path / "first").touch()
+    until(lambda: len(told()) == 1)
+    until(lambda: one.in_flight == 1)
+    put(4)
+    (tmp_path / "second").touch()
+    until(lambda: len(told()) == 4)
+    assert [event.subject for event in told()] == ["lead:1", "lead:2", "lead:3", "lead:4"]
+
+
+def test_stopping_waits_for_what_runs(host: Any, put: Put, told: Told, until: Any, tmp_path: Path) -> None:
+    one = host()
+    put(1, "wait_for_file", file=str(tmp_path / "go"))
+    until(lambda: one.in_flight == 1)
+    assert not one.stop(0.05)
+    assert told() == []
+    (tmp_path / "go").touch()
+
+
+def test_prints_of_agents_go_to_the_log(
+    host: Any, put: Put, told: Told, until: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with agents_to_log():
+        host()
+        put(1, "chat")
+        until(told)
+        print("ours")
+    assert capsys.readouterr().out == "ours\n"
+    assert "chat: hello from the agent" in caplog.text
+
+
+def test_a_host_shows_itself_to_rq(host: Any, put: Put, told: Told, until: Any, real_redis: Redis) -> None:
+    one = host()
+    put(1)
+    until(told)
+    key = f"rq:worker:{one.name}"
+    until(lambda: real_redis.hget(key, "successful_job_count") == b"1")
+    assert real_redis.smembers("rq:workers") == {key.encode()}
+    assert one.stop()
+    assert not real_redis.exists(key)
+    assert json.dumps(sorted(real_redis.smembers("rq:workers"))) == "[]"
