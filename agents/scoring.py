@@ -83,7 +83,7 @@ def intent_of(lead: Snapshot, email: str, s: Mapping[str, Any]) -> tuple[int, st
     """Points 0..100 and where they come from. A signal without a time, or of the future, counts nothing."""
     points: dict[str, float] = {}
     for signal, count, when in signals(lead, s):
-        age = (lead.now - when).total_seconds() / 86400 if when else -1
+        age = (lead.now - when).total_seconds() / 86400 if when else float("-inf")
         if (each := s["signals"].get(signal, 0)) and age >= -1:
             cap = s["caps"].get(signal, each)
             fresh = min(cap, each * count) * 0.5 ** (max(0.0, age) / s["half_life_days"])
@@ -94,7 +94,11 @@ def intent_of(lead: Snapshot, email: str, s: Mapping[str, Any]) -> tuple[int, st
     points["free mail"] = -s["free_mail_penalty"] if email.rpartition("@")[2] in WORDS["free_mail"] else 0
     gone = yes(lead.get("hs_email_optout")) or text(lead.get("unsubscribed_at"))
     points["unsubscribed"] = -s["unsubscribe_penalty"] if gone else 0
-    told = ", ".join(f"{name.replace('_', ' ')} {value:+.0f}" for name, value in points.items() if value)
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {value:+.0f}"
+        for name, value in sorted(points.items(), key=lambda point: -point[1])
+        if value
+    )
     return max(0, min(100, round(sum(points.values())))), told or "no signal"
 
 

@@ -288,7 +288,9 @@ def run_worker(installation: Installation) -> None:
     """Agent hosts only, beside nobody: they end with this process. Raises ConfigError for an embedded Redis."""
     settings = installation.settings
     if installation.lease is not None:
-        raise ConfigError(f"{settings.path.name}: redis.url: a worker elsewhere needs a Redis that both reach, not 'embedded'")
+        raise ConfigError(
+            f"{settings.path.name}: redis.url: a worker elsewhere needs a Redis that both reach, not 'embedded'"
+        )
     sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
     work = WorkQueue(installation.clients.commands, sink)
     supervisor = Supervisor(fleet_of(installation), work, Recovery(installation.clients.commands, work))

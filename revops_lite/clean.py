@@ -31,7 +31,7 @@ _SELECTOR = "(?<![\u203c\u2049\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U
 _ONE_LINE = re.compile(f"[\x00-\x1f\x7f-\x9f{_INVISIBLE}]|{_SELECTOR}")
 _MANY_LINES = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_INVISIBLE}]|{_SELECTOR}")
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_FORMULA = re.compile(r"[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_FORMULA = re.compile(r"\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _CALL = re.compile(r"(?<![\w.])@(?=(?:here|channel|everyone|group)\b)", re.IGNORECASE)
 _TORN_ENTITY = re.compile(r"&[a-z]{0,3}\Z")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

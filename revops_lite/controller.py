@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.ids import agent_tag
 from revops_lite.engine.state import Key
-
 from revops_lite.models import Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
@@ -203,5 +202,3 @@ def _hints(event: Event) -> Iterable[Key]:
     if event.type == "record.loaded":
         for record in data.get("records", {}):
             yield ("context", record)
-
-

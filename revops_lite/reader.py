@@ -85,9 +85,7 @@ class Loader:
             return [event for run in batch for event in self.read([run], now)]
         return [self._loaded(run, related[run.id], records, now) for run in batch]
 
-    def _loaded(
-        self, run: Run, roles: dict[str, tuple[str, ...]], records: dict[str, CrmRecord], now: float
-    ) -> Event:
+    def _loaded(self, run: Run, roles: dict[str, tuple[str, ...]], records: dict[str, CrmRecord], now: float) -> Event:
         wanted = [run.record, *(name for several in roles.values() for name in several)]
         found = {name: _plain(records[name]) for name in wanted if name in records}
         # The decision that asked is the earliest moment this read can be from, by the controller's own clock.

@@ -33,9 +33,7 @@ class Rehearsal:
 
 def rehearse(rulebook: Rulebook, store: Store, crm: Crm | None, agent: str, record: str, now: float) -> Rehearsal:
     """Raises NotFound where neither the CRM nor the context knows the record, and CrmError where the CRM is away."""
-    include = next(
-        (f.include for f in rulebook.workflows.values() if any(s.agent == agent for s in f.steps)), ()
-    )
+    include = next((f.include for f in rulebook.workflows.values() if any(s.agent == agent for s in f.steps)), ())
     flow = WorkflowDef(NAME, (f"{NAME}.started",), (StepDef(agent, agent),), include=include)
     stage = _Stage(replace(rulebook, workflows={NAME: flow}), store, now)
     start = Event(f"{NAME}|{now!r}", f"{NAME}.started", record, "cli", now)

@@ -54,7 +54,7 @@ def _object(text: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{where}: give a JSON object, as {{\"email\": \"a@b.example\"}}")
+        raise UsageError(f'{where}: give a JSON object, as {{"email": "a@b.example"}}')
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,7 +61,9 @@ def _show(data: dict[str, Any], history: bool) -> None:
     ]
     out.table(("FIELD", "VALUE", "WRITER", "CONF", "AT", "RUN"), rows, "no values")
     for name, p in data["proposed"].items():
-        out.say(f"proposed  {name} = {shapes.short(p['value'], 44)} by {p['agent']} ({p['confidence']:.2f}): {p['why']}")
+        out.say(
+            f"proposed  {name} = {shapes.short(p['value'], 44)} by {p['agent']} ({p['confidence']:.2f}): {p['why']}"
+        )
     for flag in data["flags"]:
         out.say(f"flag      {flag['code']} ({flag['severity']}) by {flag['agent']}: {flag['detail']}")
     for hold in data["holds"]:
@@ -137,11 +138,8 @@ def list_audit(
 
         out.put_items([{**asdict(entry), "at": shapes.stamp(entry.at)} for entry in found])
         return
-    rows = [
-        (shapes.stamp(e.at), e.what, e.who, e.record or "", e.field or "", e.rule or e.note) for e in found
-    ]
+    rows = [(shapes.stamp(e.at), e.what, e.who, e.record or "", e.field or "", e.rule or e.note) for e in found]
     out.table(("AT", "WHAT", "WHO", "RECORD", "FIELD", "RULE"), rows, "no audit entries")
-
 
 
 def explain(
@@ -154,7 +152,8 @@ def explain(
     with state(context).open() as installation:
         views = _views(installation)
         record, dot, field = what.rpartition(".")
-        lines = sentences.of_field(views, record, field) if dot and ":" in record else sentences.of_run(views, what)
+        story = sentences.of_field(views, record, field) if dot and ":" in record else sentences.of_run(views, what)
+        lines = list(story)
     for line in lines:
         out.say(line)
 

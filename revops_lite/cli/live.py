@@ -146,5 +146,3 @@ def watching(stream: TextIO) -> Iterator[Lines]:
             yield table
     finally:
         root.handlers = before
-
-

@@ -69,8 +69,6 @@ def assignments(words: list[str]) -> dict[str, Any]:
     return values
 
 
-
-
 def who(given: str | None) -> str:
     """Who decides: --as, or the OS user."""
     from revops_lite.cli.crm_cmds import user

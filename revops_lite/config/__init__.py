@@ -12,7 +12,7 @@ from typing import Any
 from revops_lite.config.checks import check_sections, check_writable
 from revops_lite.config.credentials import is_reference, secret
 from revops_lite.config.durations import seconds, spell
-from revops_lite.config.entries import load_agents
+from revops_lite.config.entries import import_from, load_agents
 from revops_lite.config.positions import lines_of, nearest
 from revops_lite.config.problems import Finding, Problem
 from revops_lite.config.problems import spell as spell_key
@@ -40,6 +40,7 @@ __all__ = [
     "Settings",
     "WorkersSettings",
     "examine",
+    "import_from",
     "is_reference",
     "load",
     "seconds",

@@ -8,7 +8,6 @@ from typing import Any
 from revops_lite.engine import ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
-    Context,
     FieldValue,
     Flag,
     Intent,

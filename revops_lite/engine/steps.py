@@ -128,8 +128,15 @@ def _snapshot(draft: Draft, record: str, run: Run) -> dict[str, Any]:
         "values": {name: field.value for name, field in context.fields.items() if field.value is not None},
         "flags": [{"code": f.code, "severity": f.severity, "detail": f.detail} for f in context.flags.values()],
         "history": [
-            {"at": t.at, "agent": t.agent, "run": t.run, "outcome": t.outcome, "fields": t.fields,
-             "confidence": t.confidence, "note": t.note}
+            {
+                "at": t.at,
+                "agent": t.agent,
+                "run": t.run,
+                "outcome": t.outcome,
+                "fields": t.fields,
+                "confidence": t.confidence,
+                "note": t.note,
+            }
             for t in context.history[-HISTORY_SHOWN:]
         ],  # fmt: skip
         "now": draft.now,
@@ -252,9 +259,7 @@ def complete(draft: Draft, run: Run, step: Step) -> Run:
     return run
 
 
-def quarantine(
-    draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]], problems: tuple[str, ...]
-) -> Run:
+def quarantine(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]], problems: tuple[str, ...]) -> Run:
     """The checkpoint refused the answer: nothing reads it until a person has decided."""
     item = Review(
         id=ids.review_id(run.id, step.name, str(step.attempt), "checkpoint"),

@@ -82,6 +82,7 @@ class Host:
         self._held: dict[str, Claim] = {}  # claimed, ending not yet reported; by execution
         self._running: dict[str, Claim] = {}  # claimed, no outcome yet
         self._alone: str | None = None  # execution of the suspect that runs now
+        self._broken = False
         self._suspected = False
         self._ask_at = 0.0
         self._specs: dict[str, AgentSpec] = {}
@@ -130,8 +131,8 @@ class Host:
 
     @property
     def exhausted(self) -> bool:
-        """Too many hanging agents: it claims no more and wants to be replaced by a new process."""
-        return self._recycle and self._watchdog.exhausted
+        """Too many hanging agents, or a thread of its own broke: it claims no more and wants to be replaced."""
+        return self._recycle and (self._watchdog.exhausted or self._broken)
 
     @property
     def in_flight(self) -> int:
@@ -148,7 +149,14 @@ class Host:
         return self._reporter.late
 
     def _thread(self, body: Callable[[], None], role: str) -> None:
-        threading.Thread(target=body, name=f"{self.name}-{role}", daemon=True).start()
+        threading.Thread(target=self._run, args=(body,), name=f"{self.name}-{role}", daemon=True).start()
+
+    def _run(self, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except Exception:
+            log.exception("a thread of host %s broke", self.name)
+            self._broken = True
 
     # ---- claiming -----------------------------------------------------------------------------------------------
 
@@ -177,8 +185,8 @@ class Host:
         if free <= 0 or self._alone is not None:
             return None
         if self._suspects():
-            return None if self._running else self._take(self._isolated, 1, alone=True)
-        return self._take(self._queues, free, alone=False)
+            return None if self._running else self._take(self._isolated, 1)
+        return self._take(self._queues, free)
 
     def _suspects(self) -> bool:
         """Whether isolated jobs wait; asked at most every `ASK` seconds, or when a waiter has seen one."""
@@ -187,7 +195,7 @@ class Host:
             self._ask_at = 0.0 if self._suspected else time.monotonic() + ASK
         return self._suspected
 
-    def _take(self, queues: tuple[str, ...], count: int, *, alone: bool) -> list[Claim]:
+    def _take(self, queues: tuple[str, ...], count: int) -> list[Claim]:
         if not queues:
             return []
         turn = self._claims_made % len(queues)  # so that a busy queue does not starve the others
@@ -197,7 +205,7 @@ class Host:
         with self._lock:
             for claim in claimed:
                 self._held[claim.execution] = self._running[claim.execution] = claim
-                if alone:
+                if claim.queue in self._isolated:
                     self._alone = claim.execution
         for claim in claimed:
             self._inbox.put(claim)

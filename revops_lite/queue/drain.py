@@ -25,7 +25,7 @@ class Drain:
         Safe against claims at the same time: only what is still in the list when the script runs comes back.
         """
         with bus_errors():
-            waiting = [id_.decode() for id_ in self.redis.lrange(names.queue(queue), 0, -1)]
+            waiting = [id_.decode() for id_ in self.redis.lrange(names.queue(queue), 0, -1) if isinstance(id_, bytes)]
         mine = [id_ for id_ in waiting if f"-{tag}-" in id_]
         back = 0
         for start in range(0, len(mine), 500):

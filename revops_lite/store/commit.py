@@ -143,5 +143,3 @@ def flat(commands: list[Command]) -> list[Any]:
         words.append(len(command))
         words += command
     return words
-
-

@@ -45,7 +45,9 @@ def decode_event(raw: bytes) -> Event:
 def validate(event: Event) -> Event:
     """What people and programs send. Raises EventRefused naming the attribute and the mend."""
     if not TYPE.fullmatch(event.type):
-        raise EventRefused(f"event type {event.type!r}: write it as 'kind.happened', lower case, such as 'lead.created'")
+        raise EventRefused(
+            f"event type {event.type!r}: write it as 'kind.happened', lower case, such as 'lead.created'"
+        )
     if not RECORD.fullmatch(event.subject):
         raise EventRefused(f"record {event.subject!r}: write it as 'kind:id', such as 'lead:42'")
     if not 0 < len(event.id) <= 300:

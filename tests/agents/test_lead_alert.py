@@ -53,7 +53,14 @@ def test_without_an_owner_there_is_nobody_to_tell() -> None:
 
 @pytest.mark.parametrize(
     ("grade", "quiet", "told"),
-    [("D4", None, False), ("D1", None, False), ("C4", None, True), ("C4", ["C4"], False), ("D4", [], True), ("", ["D"], True)],
+    [
+        ("D4", None, False),
+        ("D1", None, False),
+        ("C4", None, True),
+        ("C4", ["C4"], False),
+        ("D4", [], True),
+        ("", ["D"], True),
+    ],
 )
 def test_quiet_grades_are_not_told(grade: str, quiet: list[str] | None, told: bool) -> None:
     asked = lead(ROUTED | {"revops_grade": grade}, settings={} if quiet is None else {"quiet_grades": quiet})

@@ -35,7 +35,13 @@ CASES = [
     # lead, company, contact, owner, reason
     ({}, {"hubspot_owner_id": "ben", "domain": "globex.com"}, {}, "ben", "owner of its company"),
     ({}, None, {"hubspot_owner_id": "ana"}, "ana", "owner of its contact"),
-    ({}, {"hubspot_owner_id": "gone", "domain": "acme.com"}, {}, "ben", "named account acme.com; gone not among the reps"),
+    (
+        {},
+        {"hubspot_owner_id": "gone", "domain": "acme.com"},
+        {},
+        "ben",
+        "named account acme.com; gone not among the reps",
+    ),
     ({}, {"hubspot_owner_id": "emil"}, {}, "ben", "owner of its company, as the backup; emil weight 0"),
     ({}, {"domain": "www.ACME.com", "numberofemployees": 5000}, {}, "ben", "named account acme.com"),
     ({"email": "jo@eu.acme.com"}, None, None, "ben", "named account acme.com"),
@@ -120,7 +126,7 @@ def test_a_lead_in_work_keeps_its_status() -> None:
 
 
 def test_round_robin_gives_every_rep_the_share_of_its_weight() -> None:
-    reps = [{"id": "a", "weight": 3}, {"id": "b", "weight": 2}, {"id": "c"}]
+    reps: list[dict[str, Any]] = [{"id": "a", "weight": 3}, {"id": "b", "weight": 2}, {"id": "c"}]
     counts = Counter(pick(f"lead:{n}", reps) for n in range(6000))
     assert all(abs(counts[name] - share) < 150 for name, share in {"a": 3000, "b": 2000, "c": 1000}.items())
 

@@ -244,7 +244,9 @@ steps = [{ agent = "scoring" }]
 
 def test_without_agents_nothing_of_theirs_is_imported(root: Path) -> None:
     (root / "agents" / "scoring.py").write_text("raise RuntimeError('imported')")
-    text = 'timezone = "UTC"\n[agents.scoring]\nentry = "agents.scoring:run"\n[governance.fields."deal.x"]\nconfidence = 1'
+    text = (
+        'timezone = "UTC"\n[agents.scoring]\nentry = "agents.scoring:run"\n[governance.fields."deal.x"]\nconfidence = 1'
+    )
     (root / "config.toml").write_text(text)
     assert load(root / "config.toml", agents=False).agents["scoring"].schema is None
 

@@ -35,7 +35,7 @@ BROKEN = [
     ('[crm]\npoll = "soon"', 7, "crm.poll", "'soon' is no duration; write it like"),
     ("[crm]\npoll = 0", 7, "crm.poll", "must be more than 0"),
     ('[crm]\nadapter = "hubpsot"', 7, "crm.adapter", "unknown adapter 'hubpsot'; did you mean 'hubspot'?"),
-    ('[crm]\npage = 1', 7, "crm.page", "unknown key 'page'"),
+    ("[crm]\npage = 1", 7, "crm.page", "unknown key 'page'"),
     ('[crm]\nadapter = "a.b:C"\ntokn = "x"', 8, "crm.tokn", "did you mean 'token'?"),
     ('[crm]\ntoken = "pat-na1-123"', 7, "crm.token", "write env:NAME or file:PATH"),
     ('[crm]\nadapter = "a.b:C"\napi_key = "123"', 8, "crm.api_key", "write env:NAME or file:PATH"),

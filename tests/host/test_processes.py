@@ -41,6 +41,13 @@ def test_an_agent_that_kills_its_host_is_blamed_and_the_others_pass(
     assert len(told()) == 8
 
 
+def test_a_job_whose_host_died_by_accident_is_done_in_the_end(
+    supervisor: Any, put: Put, told: Told, ticking: Any, tmp_path: Path
+) -> None:
+    put(1, "leave_once", file=str(tmp_path / "was here"))
+    ticking(supervisor(), lambda: outcomes(told) == {"lead:1": "done"})
+
+
 def test_a_killed_host_with_16_jobs_in_flight_loses_none_and_none_counts_twice(
     supervisor: Any, put: Put, told: Told, ticking: Any, work: WorkQueue, tmp_path: Path
 ) -> None:

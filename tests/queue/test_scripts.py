@@ -60,7 +60,8 @@ def test_the_same_claim_twice_returns_the_same_jobs(redis: Redis, work: WorkQueu
 
 
 def test_ids_without_a_readable_queued_job_are_dropped(redis: Redis, work: WorkQueue, put: Put) -> None:
-    redis.rpush("rq:queue:agents", "no-such-job", "not-a-hash", "finished")
+    redis.rpush("rq:queue:agents", "no-such-job", "not-a-hash", "finished", b"\xff:\x00")
+    redis.hset(b"rq:job:\xff:\x00", mapping={"data": "x", "status": "queued"})
     redis.set("rq:job:not-a-hash", "x")
     redis.hset("rq:job:finished", mapping={"data": "x", "status": "finished"})
     put(1)

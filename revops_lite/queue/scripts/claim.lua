@@ -39,7 +39,7 @@ for i = 3, #KEYS, 2 do
     local job = redis.call('LPOP', KEYS[i])
     if not job then break end
     local job_key = job_prefix .. job
-    local found = read(job_key)
+    local found = string.match(job, '^[%w_-]+$') and read(job_key) or {}
     if found[1] and found[2] == 'queued' then
       local execution = claim .. '.' .. (#taken + 1)
       local member = job .. ':' .. execution

@@ -24,7 +24,7 @@ end
 
 local function find(queue, found)
   for _, member in ipairs(redis.call('ZRANGE', started_prefix .. queue, 0, -1)) do
-    local job, execution = string.match(member, '^([^:]+):(.+)$')
+    local job, execution = string.match(member, '^([%w_-]+):([%w_.-]+)$')
     local seen = redis.call('HMGET', execution_prefix .. member, 'worker_name', 'last_heartbeat', 'created_at')
     if not job then
       redis.call('ZREM', started_prefix .. queue, member)

@@ -1,0 +1,151 @@
+"""A record: what agents say about it, what the system holds of it, what the CRM returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An unresolved finding on a record, identified by record + code."""
+
+    code: str
+    severity: str = "medium"  # low | medium | high
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message to a person or channel; one `key` is sent once per `[notify] dedupe` window."""
+
+    to: str
+    subject: str
+    body: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A page for people: becomes `var/reports/<name>.html`."""
+
+    name: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldValue:
+    """One field of a record as the system holds it, and who wrote it."""
+
+    value: Any
+    writer: str  # an agent's name, "crm" (read there), "person" (edited there), "event", "review:<who>"
+    confidence: float
+    at: float
+    version: int  # the context's version when this value came
+    run: str | None = None
+    priority: int = 0
+    pending: str | None = None  # the write that has not been confirmed yet
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A value that was withheld: visible, but nobody's fact yet."""
+
+    value: Any
+    agent: str
+    confidence: float
+    at: float
+    run: str | None
+    review: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFlag:
+    code: str
+    severity: str
+    detail: str
+    agent: str
+    at: float
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One line of a record's history: what an agent did to it."""
+
+    at: float
+    agent: str
+    run: str | None
+    outcome: str  # a StepState, or an event type such as "review.decided"
+    fields: dict[str, Any] = field(default_factory=dict)
+    confidence: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A legal stop on a record, or on one of its fields ("*" is all of them)."""
+
+    record: str
+    field: str
+    by: str
+    reason: str
+    at: float
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that works on a record now: its urgency, for whoever else looks at the record."""
+
+    workflow: str
+    deadline: float | None
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything the system knows about one record. Only the controller changes it."""
+
+    record: str
+    version: int = 0
+    fields: dict[str, FieldValue] = field(default_factory=dict)
+    proposed: dict[str, Proposed] = field(default_factory=dict)
+    flags: dict[str, OpenFlag] = field(default_factory=dict)
+    history: tuple[Touch, ...] = ()
+    runs: dict[str, OpenRun] = field(default_factory=dict)
+    sent: tuple[float, ...] = ()  # decision times of CRM writes within the last hour
+    intents: tuple[str, ...] = ()  # CRM calls under way, in the order they have to be made
+    known: bool = False  # the CRM (or an event) has given it first values
+
+
+@dataclass(frozen=True, slots=True)
+class CrmRecord:
+    """A record as the CRM returned it."""
+
+    kind: str
+    id: str
+    values: Mapping[str, Any]
+    created_at: float
+    updated_at: float
+    edited: Mapping[str, float] = field(default_factory=dict)  # field -> time of a person's edit, where known
+
+    @property
+    def record(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class CrmChange:
+    """What the poller saw: a record that came or changed since the cursor."""
+
+    record: str
+    created: bool
+    at: float  # the CRM's own time
+    fields: Mapping[str, Any]  # changed fields and their new values
+    actor: str  # who: a person's name, "import", or ours
+    write_ids: tuple[str, ...] = ()  # our writes among them, where the CRM tells
+    key: str = ""  # names this change for ever: becomes part of the event's id
+    person: bool = False  # a person made it, by hand, in the CRM

@@ -1,0 +1,95 @@
+"""Events, and the runs and steps they lead to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from revops_lite.models.states import RunState, StepState
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened (CloudEvents attributes, plus cause, run and hop)."""
+
+    id: str
+    type: str  # past tense: "lead.created"
+    subject: str  # the record: "lead:42"
+    source: str  # "cli", "client", "crm", "host", "writer", "controller", ...
+    time: float  # when it happened, by the clock of the one who tells
+    data: dict[str, Any] = field(default_factory=dict)
+    cause: str | None = None  # id of the event that led to this one
+    run: str | None = None
+    hop: int = 0  # how many of our own runs lie between this and the outside
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One agent's turn in a run. The graph (`after`) is frozen into the run when it starts."""
+
+    name: str
+    agent: str
+    after: tuple[str, ...] = ()
+    optional: bool = False
+    wait_for_review: bool = False
+    state: StepState = StepState.PENDING
+    attempt: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    due: float | None = None  # a Retry's next try
+    confidence: dict[str, float] = field(default_factory=dict)
+    because: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    versions: dict[str, int] = field(default_factory=dict)  # record -> context version in its snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    id: str
+    type: str
+    source: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a workflow for one trigger."""
+
+    id: str
+    workflow: str
+    record: str
+    trigger: Trigger
+    started_at: float
+    steps: dict[str, Step]
+    state: RunState = RunState.RUNNING
+    include: tuple[str, ...] = ()
+    related: dict[str, tuple[str, ...]] = field(default_factory=dict)  # role ("company") -> records
+    loaded: bool = False
+    finished_at: float | None = None
+    deadline_at: float | None = None
+    deadline_missed: bool = False
+    hop: int = 0
+    shadow: bool = False
+    writes: tuple[str, ...] = ()
+    reviews: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()  # intents and notices not yet confirmed
+    waits_for: tuple[str, ...] = ()  # review items that stop it
+    seed: dict[str, Any] = field(default_factory=dict)  # the trigger's data: first values of an unknown record
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One agent call, handed to RQ. The snapshot travels inside."""
+
+    id: str
+    queue: str
+    run: str
+    step: str
+    attempt: int
+    agent: str
+    record: str
+    timeout: float
+    attempts: int  # tries of transient errors within this job
+    snapshot: dict[str, Any]
