@@ -1,7 +1,7 @@
 """Lead alert: a short brief to the owner of a new lead, at most once per lead and owner.
 
 Settings: `channel` (where to; default "owner"), `channels` {owner: channel}, `names` {owner: name}, `quiet_grades`
-(["D4", "C"]: a grade or its letter that is not told), `hot_grades` (["A1", "A2", "B1"]), `first_steps` {grade, its
+(["D"]: grades, or letters of grades, that nobody is told), `hot_grades` (["A1", "A2", "B1"]), `first_steps` {grade, its
 letter or "default": text}, `link` ("https://.../{id}"; also {kind} and {record}).
 """
 

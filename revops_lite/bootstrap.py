@@ -263,11 +263,11 @@ def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
     settings = installation.settings
     fleet = fleet_of(installation)
     supervisor = Supervisor(fleet, work, Recovery(installation.clients.commands, work))
+    pulse = Pulse(supervisor)
     parts.before_start.append(supervisor.recover_all_local)
+    parts.services["hosts"] = Service("hosts", pulse.tick, pulse.next_due)
+    parts.on_stop.append(supervisor.stop)
     if settings.workers.processes:
-        pulse = Pulse(supervisor)
-        parts.services["hosts"] = Service("hosts", pulse.tick, pulse.next_due)
-        parts.on_stop.append(supervisor.stop)
         return
     os.chdir(settings.root)
     host = Host(

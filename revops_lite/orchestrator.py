@@ -35,7 +35,7 @@ class Parts:
     loader: Loader | None = None
     poller: Poller | None = None
     services: dict[str, Service] = field(default_factory=dict)
-    before_start: list[Callable[[float], None]] = field(default_factory=list)  # recovery, before anything moves
+    before_start: list[Callable[[float], object]] = field(default_factory=list)  # recovery, before anything moves
     on_start: list[Callable[[], None]] = field(default_factory=list)  # once everything has been caught up with
     on_stop: list[Callable[[], object]] = field(default_factory=list)
     restart_server: Callable[[], bool] = lambda: False  # True where the embedded server had died and runs again

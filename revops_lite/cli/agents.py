@@ -21,7 +21,7 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     from revops_lite import config
 
     rulebook = config.load(state(context).config, agents=True).rulebook
-    items = [
+    items: list[dict[str, Any]] = [
         {
             "name": agent.name,
             "entry": agent.entry,

@@ -167,7 +167,7 @@ def _line(event: Event | None, as_json: bool) -> None:
     if event is None:
         remark("unreadable event")
     elif as_json:
-        put_json({"id": event.id, "type": event.type, "record": event.subject, "source": event.source,
-                  "time": shapes.stamp(event.time), "run": event.run, "hop": event.hop, "data": event.data})  # fmt: skip
+        about = {"id": event.id, "type": event.type, "record": event.subject, "source": event.source}
+        put_json({**about, "time": shapes.stamp(event.time), "run": event.run, "hop": event.hop, "data": event.data})
     else:
         say(f"{shapes.stamp(event.time)}  {event.type:<18} {event.subject:<20} {event.source:<10} {event.run or ''}")

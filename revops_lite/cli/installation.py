@@ -15,6 +15,7 @@ def init(
     target: Annotated[Path, typer.Argument(metavar="DIR")],
     leads: Annotated[int, typer.Option(min=1, max=100_000, help="how many sample leads")] = 60,
     seed: Annotated[int, typer.Option(help="the same seed makes the same sample")] = 7,
+    _yes: Annotated[bool, typer.Option("--yes", help="ask nothing")] = False,
 ) -> None:
     """A working installation to start from: config.toml, agents/, sample data."""
     from revops_lite.cli import init_cmds

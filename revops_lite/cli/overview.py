@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revops_lite.cli import out, shapes
@@ -104,7 +107,24 @@ def _by_reason(pending: list[Any]) -> dict[str, list[Any]]:
     return groups
 
 
-def show_summary(data: dict[str, Any]) -> None:
+def next_commands(installation: Installation, data: dict[str, Any]) -> list[tuple[str, str]]:
+    """What to type next, as it has to be typed from here."""
+    path = installation.settings.path
+    program = "revops" if shutil.which("revops") else sys.argv[0]
+    revops = program if path == Path.cwd() / "config.toml" else f"{program} -c {path}"
+    commands = [(f"{revops} run list", "every run, with its steps")]
+    if data["waiting"]:
+        item = data["waiting"][0]["example"]
+        where = f"{item.record}.{item.field}" if item.field else item.run
+        commands += [
+            (f"{revops} review list", "what waits for a person, and why"),
+            (f"{revops} review approve {item.id}", "write it in your name (or edit, reject)"),
+            (f"{revops} explain {where}", "the whole story in sentences"),
+        ]
+    return [*commands, (f"{revops} up", "keep it running")]
+
+
+def show_summary(data: dict[str, Any], following: list[tuple[str, str]]) -> None:
     for name, flow in data["workflows"].items():
         took = flow["latency_ms"]
         out.say(f"{name}: {sum(flow['runs'].values())} runs, {_counted(flow['runs'])}")
@@ -123,3 +143,7 @@ def show_summary(data: dict[str, Any]) -> None:
         what = f"{item.record}.{item.field}" if item.field else f"{item.record} ({item.step or 'event'})"
         why = shapes.short("; ".join(item.problems), 90)
         out.say(f"  {group['count']:>4}  {group['reason']:<12} e.g. {item.id}  {what}: {why}")
+    out.say("next:")
+    wide = max(len(command) for command, _ in following)
+    for command, why in following:
+        out.say(f"  {command.ljust(wide)}  # {why}")

@@ -41,7 +41,8 @@ def _step(step: Step, writes: list[Write], reviews: list[Review]) -> Iterator[st
         case StepState.DONE:
             yield f"{step.name} answered: {step.because or 'without giving a reason'}."
         case StepState.SKIPPED:
-            yield f"{step.name} had nothing to do: {step.because or '; '.join(step.problems) or 'rejected by a person'}."
+            why = step.because or "; ".join(step.problems) or "rejected by a person"
+            yield f"{step.name} had nothing to do: {why}."
         case StepState.FAILED:
             yield f"{step.name} failed: {'; '.join(step.problems)}."
         case StepState.QUARANTINED:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def up(
     context: typer.Context,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="stop once nothing is left to do by itself")] = False,
-    no_web: Annotated[bool, typer.Option("--no-web", help="no web server even if one is configured")] = False,
+    _no_web: Annotated[bool, typer.Option("--no-web", help="no web server even if one is configured")] = False,
 ) -> None:
     """Controller, agent hosts, CRM writer and poller, notices, embedded Redis: everything, in one command."""
     from revops_lite import bootstrap
@@ -38,7 +38,8 @@ def up(
             _greet(installation)
             orchestrator.run()
         if until_idle:
-            overview.show_summary(overview.summary(installation, started))
+            data = overview.summary(installation, started)
+            overview.show_summary(data, overview.next_commands(installation, data))
 
 
 def _log_to_stderr() -> None:

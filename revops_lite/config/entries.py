@@ -28,13 +28,13 @@ def load_agents(agents: Mapping[str, AgentTable], root: Path) -> tuple[dict[str,
     problems: list[Problem] = []
     for name, table in agents.items():
         try:
-            found[name] = _load(table.entry, root)
+            found[name] = _load(table.entry)
         except AgentError as error:
             problems.append(Problem(("agents", name, "entry"), str(error)))
     return found, problems
 
 
-def _load(entry: str, root: Path) -> AgentSpec:
+def _load(entry: str) -> AgentSpec:
     if not _ENTRY.fullmatch(entry):
         raise AgentError('takes "package.module:function", for example "agents.enrichment:enrich"')
     try:

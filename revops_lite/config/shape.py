@@ -85,7 +85,7 @@ def _problem(error: ErrorDetails) -> Problem:
     shown = "" if is_secret(name) else f", not {_shown(value)}"
     if kind in _BOUNDS:
         word, bound = _BOUNDS[kind]
-        return Problem(key, f"must be {word} {context[bound]}{shown}")
+        return Problem(key, f"must be {word} {context[bound]:g}{shown}")
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
         mend = suggest(value, words) if isinstance(value, str) and not is_secret(name) else ""

@@ -106,7 +106,8 @@ def _steps(key: Key, steps: tuple[StepTable, ...], agents: Collection[str]) -> I
         for each in table.after or ():
             if each not in names:
                 yield Problem((*place, "after"), unknown("step", each, names))
-    yield from _cycle(key, defs, names)
+    if len(set(names)) == len(names):
+        yield from _cycle(key, defs, names)
 
 
 def _cycle(key: Key, steps: tuple[StepDef, ...], names: list[str]) -> Iterator[Problem]:

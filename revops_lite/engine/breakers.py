@@ -24,7 +24,8 @@ def admit(draft: Draft, agent: str, key: str) -> bool:
         _put(draft, rules.probing(breaker, key))
         draft.audit("breaker.probing", rule=agent, note=key)
     elif not breaker.proven:
-        if len(breaker.trying) + len(breaker.failures) >= draft.rulebook.agents[agent].breaker.failures:
+        places = draft.rulebook.agents[agent].breaker.failures - len(breaker.failures)
+        if breaker.trying and len(breaker.trying) >= places:
             return False
         _put(draft, replace(breaker, trying=(*breaker.trying, key)))
     return True
@@ -32,8 +33,8 @@ def admit(draft: Draft, agent: str, key: str) -> bool:
 
 def passed(draft: Draft, agent: str, key: str) -> None:
     """The agent answered (whatever it said): it works."""
-    before = draft.breaker(agent)
-    after = replace(_tried(rules.succeeded(before, key=key), key), proven=True)
+    before, policy = draft.breaker(agent), draft.rulebook.agents[agent].breaker
+    after = replace(_tried(rules.succeeded(before, policy, key=key), key), proven=True)
     if after == before:
         return
     _put(draft, after)

@@ -27,8 +27,9 @@ def agent_tag(agent: str) -> str:
     return derived("a", agent)[:9]
 
 
-def write_id(run: str, step: str, attempt: int, record: str, field: str) -> str:
-    return derived("w", run, step, str(attempt), record, field)
+def write_id(run: str, step: str, turn: str, record: str, field: str) -> str:
+    """`turn` is the step's attempt, or the review item that was approved."""
+    return derived("w", run, step, turn, record, field)
 
 
 def intent_id(*cause: str) -> str:

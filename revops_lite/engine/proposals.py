@@ -24,6 +24,7 @@ from revops_lite.models import (
 )
 from revops_lite.policy import AgentPolicy
 from revops_lite.rules import arbitration, dedupe, governance
+from revops_lite.values import same
 
 BODY_KEPT = 1_000_000
 
@@ -92,7 +93,9 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
         _flags(draft, record, step.agent, run.id, output)
         run = _messages(draft, run, step, output)
     for record, writes in allowed.items():
-        run = plan(draft, run, record, step.agent, writes, run.id, step.name, str(step.attempt))
+        intent = plan(draft, record, step.agent, writes, run.id, run.id, step.name, str(step.attempt))
+        if intent is not None:
+            run = replace(run, effects=(*run.effects, intent))
     draft.put(run)
     return run, waiting
 
@@ -169,11 +172,6 @@ def _arbitrate(
 
 def is_person(writer: str) -> bool:
     return writer == "person" or writer.startswith("review:")
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal as JSON: True is not 1."""
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _carry_out(draft: Draft, write: Write, verdict: governance.Verdict) -> tuple[Write | None, str | None]:
@@ -258,12 +256,13 @@ def _facts(write: Write) -> dict[str, Any]:
 # ---- planning the CRM call ---------------------------------------------------------------------------------------
 
 
-def plan(
-    draft: Draft, run: Run | None, record: str, agent: str, writes: list[Write], of: str | None, *cause: str
-) -> Run | None:
-    """The values become the context's, and one call to the CRM is recorded that carries them all."""
+def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | None, *cause: str) -> str | None:
+    """The values become the context's, and one call to the CRM is recorded that carries them all.
+
+    Returns the intent's id, or None where there is no CRM to call.
+    """
     has_crm = draft.rulebook.has_crm
-    intent = ids.intent_id(of or "", *cause, record)
+    intent = ids.intent_id(*cause, record)
     context = draft.context(record)
     version = context.version + 1
     fields, proposed, expected = dict(context.fields), dict(context.proposed), {}
@@ -286,14 +285,14 @@ def plan(
     context = replace(context, version=version, fields=fields, proposed=proposed, known=True)
     if not has_crm:
         draft.put(context)
-        return run
+        return None
     sent = (*governance.in_window(context.sent, draft.now), draft.now)
     draft.put(replace(context, sent=sent, intents=(*context.intents, intent)))
     draft.put(
         Intent(
             id=intent,
             record=record,
-            run=run.id if run else None,
+            run=run,
             agent=agent,
             at=draft.now,
             values={write.field: write.after for write in writes},
@@ -302,7 +301,7 @@ def plan(
             state=IntentState.PLANNED,
         )
     )
-    return replace(run, effects=(*run.effects, intent)) if run else None
+    return intent
 
 
 # ---- flags, notices, reports -------------------------------------------------------------------------------------

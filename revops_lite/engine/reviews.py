@@ -20,6 +20,7 @@ from revops_lite.models import (
     WriteState,
 )
 from revops_lite.rules import checkpoint, governance
+from revops_lite.values import same
 
 
 def decided(draft: Draft) -> None:
@@ -95,7 +96,7 @@ def _approve_field(draft: Draft, item: Review, decision: str, by: str) -> str:
         return f"{item.record} is on hold ({(holds.get('*') or holds[field]).reason}); release the hold first"
     context = draft.context(item.record)
     standing = context.fields[field].value if field in context.fields else None
-    if not proposals.same(standing, item.current):
+    if not same(standing, item.current):
         return _come_back(draft, item, standing)
     problems = _against_schema(draft, item, {field: value}) if decision == "edit" else ()
     if problems:
@@ -138,10 +139,9 @@ def _against_schema(draft: Draft, item: Review, values: dict[str, Any]) -> tuple
 
 def _write_for(draft: Draft, item: Review, value: Any, by: str) -> None:
     """Plan the write a person stands for."""
-    run = draft.run(item.run)
     old = draft.write(item.write) if item.write else None
     write = Write(
-        id=ids.write_id(item.run or "", item.step or "", "review", item.record, f"{item.field}|{item.id}"),
+        id=ids.write_id(item.run or "", item.step or "", item.id, item.record, item.field or ""),
         record=item.record,
         field=item.field or "",
         before=item.current,
@@ -157,13 +157,12 @@ def _write_for(draft: Draft, item: Review, value: Any, by: str) -> None:
     )
     if old is not None and old.state is WriteState.WITHHELD:
         draft.put(replace(old, state=WriteState.SUPERSEDED, note=f"decided by {by}"))
-    if run is not None:
-        run = replace(run, writes=(*run.writes, write.id))
-        draft.put(run)
-    open_run = run if run is not None and run.state not in steps.ENDED else None
-    changed = proposals.plan(draft, open_run, item.record, f"review:{by}", [write], item.id, "approved")
-    if changed is not None:
-        draft.put(changed)
+    intent = proposals.plan(draft, item.record, f"review:{by}", [write], item.run, item.id, "approved")
+    run = draft.run(item.run)
+    if run is None:
+        return
+    effects = (*run.effects, intent) if intent and run.state not in steps.ENDED else run.effects
+    draft.put(replace(run, writes=(*run.writes, write.id), effects=effects))
 
 
 def _reject_field(draft: Draft, item: Review, by: str) -> str:

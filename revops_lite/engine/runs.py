@@ -26,6 +26,7 @@ from revops_lite.models import (
 )
 from revops_lite.policy import WorkflowDef
 from revops_lite.rules import merge
+from revops_lite.values import same
 
 UNPARKED_AT_ONCE = 100
 
@@ -207,7 +208,7 @@ def _seed(draft: Draft, run: Run) -> None:
     new = {
         name: value
         for name, value in run.seed.items()
-        if name not in context.fields or not proposals.same(context.fields[name].value, value)
+        if name not in context.fields or not same(context.fields[name].value, value)
     }
     version = context.version + bool(new)
     fields = {n: FieldValue(v, "event", 1.0, draft.now, version, run.id) for n, v in new.items()}

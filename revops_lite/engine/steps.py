@@ -138,7 +138,7 @@ def _snapshot(draft: Draft, record: str, run: Run) -> dict[str, Any]:
                 "note": t.note,
             }
             for t in context.history[-HISTORY_SHOWN:]
-        ],  # fmt: skip
+        ],
         "now": draft.now,
         "deadline": run.deadline_at,
         "related": {},

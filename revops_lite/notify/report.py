@@ -11,7 +11,7 @@ from revops_lite.errors import ChannelError
 from revops_lite.models import OutNotice
 
 ADDRESS = "report:"  # a notice to "report:forecast" is the page `forecast.html`
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]+|^\.+")
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class ReportChannel:
@@ -42,7 +42,7 @@ class ReportChannel:
 def file_name(report: str) -> str:
     """A plain file name for a report's name; names that had to be changed stay different from each other."""
     stem = report.removesuffix(".html")
-    fit = _UNFIT.sub("-", stem)[:100].strip("-")
+    fit = _UNFIT.sub("-", stem)[:100].strip("-.")
     if fit != stem:
         fit = f"{fit or 'report'}-{blake2b(stem.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
     return f"{fit}.html"

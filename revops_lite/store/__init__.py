@@ -1,1 +1,1 @@
-"""All of Redis: keys.py names every key, scripts/ every atomic change, store.py the verbs, client.py the connections."""
+"""All of Redis: keys.py has every key, scripts/ every atomic change, store.py the verbs, client.py the connections."""

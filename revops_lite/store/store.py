@@ -15,9 +15,10 @@ from revops_lite.engine.state import Key, State
 from revops_lite.errors import AnotherController, EventRefused, Fenced
 from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent
 from revops_lite.store import codec, keys
+from revops_lite.store.client import bus_errors
 from revops_lite.store.commit import Command, flat, read_context
 from revops_lite.store.events import FIELD, decode_event, encode_event
-from revops_lite.store.scripts import Script, bus_errors
+from revops_lite.store.scripts import Script
 
 SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller counts as gone
 
@@ -44,7 +45,7 @@ class Store:
     """One Redis, bytes in and out. Every method raises BusError when Redis does not answer."""
 
     def __init__(self, redis: Redis) -> None:
-        self.redis = redis
+        self.redis: Any = redis  # redis-py types every answer as all it could be in any protocol
         self._append = Script(redis, __package__, "append")
         self._begin = Script(redis, __package__, "begin")
         self._commit = Script(redis, __package__, "commit")

@@ -10,8 +10,8 @@ from redis import Redis
 from revops_lite.errors import NotFound, UsageError
 from revops_lite.models import AuditEntry, Context, OutNotice, Review, Run, Write
 from revops_lite.store import codec, keys
+from revops_lite.store.client import bus_errors
 from revops_lite.store.commit import read_context
-from revops_lite.store.scripts import bus_errors
 
 PAGE = 200
 
@@ -20,7 +20,7 @@ class Views:
     """Reads only. Every method raises BusError when Redis does not answer."""
 
     def __init__(self, redis: Redis) -> None:
-        self.redis = redis
+        self.redis: Any = redis  # redis-py types every answer as all it could be in any protocol
 
     def runs(self, keep: Callable[[Run], bool], limit: int | None) -> list[Run]:
         """Newest first, like every list here; `limit` None is all."""

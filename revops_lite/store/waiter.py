@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 
 from revops_lite.store import keys
-from revops_lite.store.scripts import bus_errors
+from revops_lite.store.client import bus_errors
 
 
 class Waiter:

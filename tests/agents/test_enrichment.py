@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from agent_snapshots import confidence_of, lead, snap, values_of
 
 from agents.enrichment import Enriched, enrich
+from agents.evidence import reading
 from agents.evidence.reading import WORDS, domain_of, span
 from revops_lite import Proposal, Skip, Snapshot
 from revops_lite.models import Touch
@@ -191,6 +193,7 @@ def lookup(lead, company):
 """
     (tmp_path / "my_enrichment_source.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, reading.__name__, reading)  # other tests load agents from other folders
     settings = {"registry": str(registry), "sources": ["registry", "my_enrichment_source:lookup"]}
     found = company_part(lead(company={"domain": "acme.com"}, settings=settings))
     assert confidence_of(found, "numberofemployees") == 0.95

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,16 +25,33 @@ AGENTS = {
 FUNCTIONS = {"enrichment": "enrich"}
 
 
-def write_agent(root: Path, name: str, fields: str, doc: str = "") -> None:
+def write_agent(root: Path, name: str, fields: str) -> None:
     """agents/<name>.py with one agent `run` (or its own word) that declares `fields`."""
     body = "\n".join(f"    {field}: str | None = None" for field in fields.split())
     writes = f"class Out(BaseModel):\n{body}\n\n@agent(writes=Out)" if body else "@agent"
     text = (
         "from pydantic import BaseModel\nfrom revops_lite import agent\n\n"
-        f"{writes}\ndef {FUNCTIONS.get(name, 'run')}(snapshot):\n    '''{doc}'''\n    return None\n"
+        f"{writes}\ndef {FUNCTIONS.get(name, 'run')}(snapshot):\n    return None\n"
     )
     (root / "agents").mkdir(exist_ok=True)
     (root / "agents" / f"{name}.py").write_text(text)
+
+
+@pytest.fixture(autouse=True)
+def _own_imports() -> Iterator[None]:
+    """What a test imports as `agents` is forgotten after it."""
+    path = list(sys.path)
+    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "agents"}
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "agents"]:
+        del sys.modules[name]
+    sys.modules.update(ours)
+
+
+@pytest.fixture
+def agent_file() -> Callable[..., None]:
+    return write_agent
 
 
 @pytest.fixture
@@ -44,7 +62,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def examined(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Examine]:
+def examined(root: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
     """Examine a text as config.toml; files in findings are called just that."""
     monkeypatch.chdir(root)
 
@@ -52,4 +70,4 @@ def examined(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Examine]:
         (root / "config.toml").write_text(text)
         return examine(Path("config.toml"))
 
-    yield examine_text
+    return examine_text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,93 +11,12 @@ from revops_lite.config import Settings, load
 from revops_lite.models import Mode
 from revops_lite.policy import BreakerPolicy, FieldPolicy, Over
 
-EXAMPLE = """
-timezone = "America/New_York"           # required: never the VM's silent default
-
-[redis]
-url = "embedded"                        # embedded | unix:///path | redis[s]://host:port/db
-durability = "always"
-
-[crm]
-adapter = "sqlite"
-path = "var/crm.sqlite3"
-token = "env:HUBSPOT_TOKEN"
-poll = "10s"
-[crm.relations]
-"lead.company_id" = "company"
-"activity.deal_id" = "deal"
-
-[notify]
-default = "console"
-ops = "console"
-[notify.channels.console]
-kind = "console"
-[notify.channels.sales]
-kind = "slack"
-url = "env:SLACK_WEBHOOK_URL"
-
-[workers]
-processes = 1
-threads = 16
-
-[governance]
-max_writes_per_record_per_hour = 20
-auto_write_confidence = 0.80
-human_wins_for = "30d"
-conflict_order = ["priority", "confidence", "recency"]
-conflict_margin = 0.05
-hold_field = "legal_hold"
-mode = "auto"
-[governance.fields."deal.amount"]
-mode = "review"
-[governance.fields."company.annualrevenue"]
-confidence = 0.90
-sensitive = true
-
-[agents.enrichment]
-entry = "agents.enrichment:enrich"
-priority = 40
-timeout = "20s"
-attempts = 3
-breaker = { failures = 5, cooldown = "5m" }
-env = ["CLEARBIT_KEY"]
-settings = { min_sources = 1 }
-[agents]
-scoring = { entry = "agents.scoring:run" }
-routing.entry = "agents.routing:run"
-lead_alert.entry = "agents.lead_alert:run"
-deal_inspection.entry = "agents.deal_inspection:run"
-forecasting.entry = "agents.forecasting:run"
-risk_alert.entry = "agents.risk_alert:run"
-comp_audit.entry = "agents.comp_audit:run"
-
-[workflows.new_lead]
-on = "lead.created"
-deadline = "90s"
-include = ["company"]
-steps = [
-  { agent = "enrichment" },
-  { agent = "scoring" },                # without `after`, a step follows the one above it
-  { agent = "routing" },
-  { agent = "lead_alert", after = ["routing"] },
-]
-
-[workflows.deal_review]
-cron = "0 6 * * *"
-over = { kind = "deal", where = { is_closed = false } }
-include = ["contacts", "activities", "owner"]
-steps = [
-  { agent = "deal_inspection" },
-  { agent = "forecasting", when = "flagged" },
-  { agent = "risk_alert", gather = "owner" },
-  { agent = "comp_audit", gather = "all", when = "flagged" },
-]
-"""
+EXAMPLE = Path(__file__).with_name("example.toml")
 
 
 @pytest.fixture
 def settings(root: Path) -> Settings:
-    (root / "config.toml").write_text(EXAMPLE)
+    shutil.copy(EXAMPLE, root / "config.toml")
     return load(root / "config.toml")
 
 

@@ -106,7 +106,8 @@ def _email(request: pytest.FixtureRequest) -> Case:
     box = Mailbox("127.0.0.1", "revops@example.com", ["ann@example.com"], server.port, "none")
 
     def arrived() -> list[str]:
-        return [f"Subject: {mail['Subject']}\n{mail.get_content()}" for mail in server.mails]
+        texts = [f"Subject: {mail['Subject']}\n{mail.get_content()}" for mail in server.mails]
+        return [text.replace("\r\n", "\n") for text in texts]  # mail's own line ends
 
     return Case(EmailChannel("sales", box), arrived, EmailChannel("sales", replace(box, port=_dead_port())))
 
