@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.ids import agent_tag
@@ -23,7 +24,7 @@ from revops_lite.store.store import Entry, Lead, Store
 log = logging.getLogger("revops.controller")
 
 BATCH = 128
-DOCS_KEPT = 20_000
+DOCS_KEPT = 8_000
 TRIM_EVERY = 60.0
 HEARTBEAT_EVERY = 5.0
 
@@ -122,10 +123,7 @@ class Controller:
                 if event.type == "event.unreadable":
                     raise
                 log.exception("event %s of type %s cannot be decided", event.id, event.type)
-                why = f"deciding {event.type} failed: {type(error).__name__}: {error}"
-                event = Event(
-                    event.id, "event.unreadable", event.subject, "controller", now, {"error": why, "event": event.type}
-                )
+                event = _undecidable(event, f"deciding {event.type} failed: {type(error).__name__}: {error}", now)
 
     def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
         absent = [key for key in dict.fromkeys(wanted) if key not in self.state.docs]
@@ -187,6 +185,15 @@ class Controller:
 def _unreadable(entry: Entry, now: float) -> Event:
     data = {"error": entry.error, "entry": entry.id}
     return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
+
+
+def _undecidable(event: Event, why: str, now: float) -> Event:
+    """What to decide instead: an agent's answer becomes a failure of its step, so that its run ends; all else a
+    dead letter."""
+    if event.type == "step.finished" and event.data.get("outcome") != "failed":
+        return replace(event, data={**event.data, "outcome": "failed", "proposals": [], "error": why})
+    data = {"error": why, "event": event.type}
+    return Event(event.id, "event.unreadable", event.subject, "controller", now, data)
 
 
 def _hints(event: Event) -> Iterable[Key]:

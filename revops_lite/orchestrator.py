@@ -117,7 +117,7 @@ class Orchestrator:
         while not self.stopping.wait(0.2):
             try:
                 self.parts.restart_server()
-                self.parts.controller.take_over(time.time(), force=True)
+                self.parts.controller.take_over(time.time(), self.sole)
                 if self.parts.writer:
                     self.parts.writer.epoch = self.parts.controller.lead.epoch
                 self._offer(*self.parts.controller.unfinished())

@@ -139,17 +139,32 @@ class _Lanes:
         return self.leads_to.index(step)
 
     def leave(self, step: str, followers: list[str]) -> list[str]:
-        """Let the lane of a drawn step go on to its followers: the row of joints below it, if anything goes on."""
+        """Let the lane of a drawn step go on to its followers: the rows of joints below it.
+
+        One row opens all new lanes, and each lane that is joined has a row of its own: a line that touched two of
+        them would seem to lead from the one into the other.
+        """
         source = self.of(step)
-        above = list(self.leads_to)
-        joined = {self.leads_to.index(each) for each in followers if each in self.leads_to}
+        joined = [self.leads_to.index(each) for each in followers if each in self.leads_to]
         fresh = [each for each in followers if each not in self.leads_to]
-        self.leads_to[source] = fresh.pop(0) if fresh else None
-        opened = {self._open(each, source) for each in fresh}
-        row = _joints(above, self.leads_to, source, joined | opened, joined)
+        rows = []
+        if fresh or not joined:
+            before = self._taken()
+            self.leads_to[source] = fresh[0] if fresh else None
+            opened = {self._open(each, source) for each in fresh[1:]}
+            if opened or not joined:
+                rows.append(_joints(before, self._taken(), source, opened, arrow=False))
+        for lane in joined:
+            before = self._taken()
+            if not fresh and lane == joined[-1]:
+                self.leads_to[source] = None
+            rows.append(_joints(before, self._taken(), source, {lane}, arrow=self.leads_to[source] is not None))
         while self.leads_to and self.leads_to[-1] is None:
             self.leads_to.pop()
-        return [row] if row.strip() else []
+        return [row for row in rows if row]
+
+    def _taken(self) -> list[bool]:
+        return [lane is not None for lane in self.leads_to]
 
     def _open(self, step: str, right_of: int) -> int:
         for lane in range(right_of + 1, len(self.leads_to)):
@@ -160,26 +175,19 @@ class _Lanes:
         return len(self.leads_to) - 1
 
 
-def _joints(above: list[str | None], below: list[str | None], source: int, ends: set[int], joined: set[int]) -> str:
+def _joints(above: list[bool], below: list[bool], source: int, ends: set[int], arrow: bool) -> str:
     """One row: the source's lane, a line from it to each of `ends`, and the other lanes passing."""
     first, last = min(ends | {source}), max(ends | {source})
-    cells = []
-    for lane in range(len(below)):
-        touched = lane == source or lane in ends
-        up = lane < len(above) and above[lane] is not None
-        down = below[lane] is not None
-        bits = UP * up | DOWN * down
-        if touched:
+    text = ""
+    for lane, down in enumerate(below):
+        bits = UP * (lane < len(above) and above[lane]) | DOWN * down
+        if lane == source or lane in ends:
             bits |= LEFT * (lane > first) | RIGHT * (lane < last)
-        empty = "─" if first < lane < last and not bits else " "
-        cells.append(_JOINT[bits] if bits else empty)
-    text = cells[0]
-    arrows = below[source] is not None or len(joined) > 1
-    for lane in range(1, len(cells)):
-        link = "─" if first < lane <= last else " "
-        if arrows and lane in joined and lane > source:
-            link = "▸"
-        elif arrows and lane - 1 in joined and lane - 1 < source:
-            link = "◂"
-        text += link + cells[lane]
-    return text.rstrip()
+        text += "─" if first < lane <= last else " "
+        text += _JOINT[bits] if bits else "─" if first < lane < last else " "
+    text = text[1:].rstrip()
+    if not arrow:
+        return text
+    (end,) = ends
+    head = (2 * end - 1, "▸") if end > source else (2 * end + 1, "◂")
+    return text[: head[0]] + head[1] + text[head[0] + 1 :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -110,8 +111,10 @@ def _by_reason(pending: list[Any]) -> dict[str, list[Any]]:
 def next_commands(installation: Installation, data: dict[str, Any]) -> list[tuple[str, str]]:
     """What to type next, as it has to be typed from here."""
     path = installation.settings.path
-    program = "revops" if shutil.which("revops") else sys.argv[0]
-    revops = program if path == Path.cwd() / "config.toml" else f"{program} -c {path}"
+    program = "revops" if shutil.which("revops") else os.path.relpath(sys.argv[0])
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    revops = program if path == here / "config.toml" else f"{program} -c {shown}"
     commands = [(f"{revops} run list", "every run, with its steps")]
     if data["waiting"]:
         item = data["waiting"][0]["example"]

@@ -17,6 +17,7 @@ from revops_lite.models import (
     Proposed,
     Reason,
     Review,
+    ReviewState,
     Run,
     Step,
     Write,
@@ -199,7 +200,18 @@ def _carry_out(draft: Draft, write: Write, verdict: governance.Verdict) -> tuple
 def withhold(
     draft: Draft, write: Write, reason: Reason, rule: str, rival: dict[str, Any] | None = None
 ) -> tuple[Write, str]:
-    """Keep a value out of the CRM and out of `values` until a person has decided."""
+    """Keep a value out of the CRM and out of `values` until a person has decided.
+
+    The same value for the same field, already waiting, is one question and not two.
+    """
+    asked = draft.context(write.record).proposed.get(write.field)
+    if asked is not None and asked.review and asked.agent == write.agent and same(asked.value, write.after):
+        waiting = draft.review(asked.review)
+        if waiting is not None and waiting.state is ReviewState.PENDING and waiting.reason is reason:
+            write = replace(write, state=WriteState.WITHHELD, rule=rule)
+            draft.put(write)
+            draft.audit("write.withheld", rule=rule, **_facts(write))
+            return write, waiting.id
     item = Review(
         id=ids.review_id(write.id, reason, str(write.before)),
         reason=reason,
@@ -261,9 +273,9 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
 
     Returns the intent's id, or None where there is no CRM to call.
     """
-    has_crm = draft.rulebook.has_crm
     intent = ids.intent_id(*cause, record)
     context = draft.context(record)
+    has_crm = draft.rulebook.has_crm and not context.local
     version = context.version + 1
     fields, proposed, expected = dict(context.fields), dict(context.proposed), {}
     policy = draft.rulebook.agents.get(agent)

@@ -82,7 +82,7 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
         deadline_missed=deadline is not None and deadline <= draft.now,
         hop=event.hop,
         shadow=shadow,
-        seed={} if event.source in ("crm", "controller") else dict(event.data.get("values", event.data)),
+        seed={} if event.source in ("crm", "controller") else dict(event.data),
     )  # fmt: skip
     context = draft.context(run.record)
     draft.put(replace(context, runs={**context.runs, id_: OpenRun(workflow.name, deadline, draft.now)}))
@@ -170,8 +170,8 @@ def fold(draft: Draft, record: CrmRecord, asked_at: float) -> None:
     """Fold what the CRM showed into the context; a person's edits are audited, the hold field is obeyed."""
     before = draft.context(record.record)
     after, edited = merge.merge(before, record, asked_at, draft.now)
-    if not after.known or after is not before:
-        draft.put(replace(after, known=True))
+    if not after.known or after.local or after is not before:
+        draft.put(replace(after, known=True, local=False))
     for name in edited:
         draft.audit(
             "person.edited",
@@ -212,7 +212,8 @@ def _seed(draft: Draft, run: Run) -> None:
     }
     version = context.version + bool(new)
     fields = {n: FieldValue(v, "event", 1.0, draft.now, version, run.id) for n, v in new.items()}
-    draft.put(replace(context, version=version, fields={**context.fields, **fields}, known=True))
+    local = draft.rulebook.has_crm
+    draft.put(replace(context, version=version, fields={**context.fields, **fields}, known=True, local=local))
 
 
 def _observe(draft: Draft) -> None:
@@ -294,6 +295,8 @@ def due(draft: Draft) -> None:
             _unpark(draft, rest, 1 if what == "probe" else UNPARKED_AT_ONCE)
         case "expire":
             _expire(draft, rest)
+        case "release":
+            _release(draft, rest)
         case _:
             draft.audit("timer.unknown", note=name)
 
@@ -338,6 +341,15 @@ def _unpark(draft: Draft, agent: str, at_most: int) -> None:
             return
     if len(waiting) > at_most > 1:
         draft.timer(f"unpark|{agent}", draft.now)
+
+
+def _release(draft: Draft, rest: str) -> None:
+    """A hold has come to its end date."""
+    record, _, field = rest.rpartition("|")
+    hold = draft.holds(record).get(field)
+    if hold is not None and hold.until is not None and hold.until <= draft.now:
+        draft.changes.holds[record, field] = None
+        draft.audit("hold.released", who="clock", record=record, field=field, note="its end date has come")
 
 
 def _expire(draft: Draft, review_id: str) -> None:

@@ -119,6 +119,7 @@ class Context:
     sent: tuple[float, ...] = ()  # decision times of CRM writes within the last hour
     intents: tuple[str, ...] = ()  # CRM calls under way, in the order they have to be made
     known: bool = False  # the CRM (or an event) has given it first values
+    local: bool = False  # the CRM does not hold it: its values live here only, and nothing is written there
 
 
 @dataclass(frozen=True, slots=True)

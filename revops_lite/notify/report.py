@@ -43,6 +43,6 @@ def file_name(report: str) -> str:
     """A plain file name for a report's name; names that had to be changed stay different from each other."""
     stem = report.removesuffix(".html")
     fit = _UNFIT.sub("-", stem)[:100].strip("-.")
-    if fit != stem:
+    if not fit or fit != stem:
         fit = f"{fit or 'report'}-{blake2b(stem.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
     return f"{fit}.html"

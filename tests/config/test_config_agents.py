@@ -58,7 +58,7 @@ def test_an_agent_that_only_the_last_installation_has_is_not_found(install: Inst
     assert "No module named 'agents.one'" in finding.problem
     (second.parent / "agents").rmdir()
     (finding,) = examine(second).findings
-    assert "No module named 'agents'" in finding.problem
+    assert "No module named 'agents" in finding.problem
 
 
 def test_an_installed_package_called_agents_does_not_win(

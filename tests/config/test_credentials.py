@@ -40,7 +40,7 @@ def test_a_file_that_others_may_read_is_refused_with_the_command_that_mends_it(t
         ("env:REVOPS_EMPTY", "it is empty"),
         ("file:absent", "cannot be read (No such file or directory)"),
         ("file:empty", "it is empty"),
-        ("file:folder", "not a plain file"),
+        ("file:folder", "cannot be read (Is a directory)"),
         ("file:pipe", "not a plain file"),
         ("file:binary", "not UTF-8 text"),
         ("file:long", "longer than 65536 bytes"),

@@ -31,7 +31,7 @@ NOTICE = OutNotice("n1", "key-1", "sales", "Deal slipped", "Acme\nmoved to May",
 
 @dataclass
 class Case:
-    """A channel named "sales", its sink's raw texts so far (one per notice), and the same channel with the sink gone."""
+    """A channel named "sales", what its sink got (one raw text a notice), and the same channel with the sink gone."""
 
     channel: Channel
     arrived: Callable[[], list[str]]

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ class Desk:
         self.notices = {notice.id: notice for notice in notices}
         self.events: dict[str, Event] = {}
         self.away = False
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
 
     def due(self, now: float, limit: int) -> list[OutNotice]:
         """Every planned notice, again and again."""
@@ -53,6 +54,7 @@ class Desk:
             due = event.data["retry_at"] or 0.0
             changed = replace(known, state=state, tries=known.tries + 1, due=due, note=event.data["error"])
             self.notices[known.id] = changed
+            self.lock.notify_all()
         self.changed(changed)
 
     def changed(self, notice: OutNotice) -> None:
@@ -188,8 +190,8 @@ def test_a_slow_channel_holds_up_no_other(desk_of: type[Desk], tmp_path: Path) -
         assert slow.entered.acquire(timeout=10)
         for _ in range(5):
             bench.notifier.tick(bench.now)
-        with bench.notifier._lock:
-            assert bench.notifier._lock.wait_for(lambda: desk.states()["o1"] == "sent", 10)
+        with desk.lock:
+            assert desk.lock.wait_for(lambda: desk.states()["o1"] == "sent", 10)
         assert slow.began == ["s000"]
     finally:
         slow.close()
@@ -372,20 +374,29 @@ def test_a_crash_between_sending_and_report_repeats_the_notice_at_most_once(
     assert bench.desk.states() == {"n1": "sent"}
 
 
-def test_closing_lets_a_sending_end_and_begins_no_other(desk_of: type[Desk]) -> None:
+def test_closing_begins_no_other_sending(desk_of: type[Desk]) -> None:
     slow = Gate()
     desk = desk_of([note("n1"), note("n2", after=1)])
     bench = Bench(desk, sales=slow)
     bench.notifier.tick(bench.now)
     assert slow.entered.acquire(timeout=10)
-    closing = threading.Thread(target=bench.notifier.close, args=(10.0,))
-    closing.start()
-    while not bench.notifier._closing:
-        assert closing.is_alive()
+    bench.notifier.close(0.0)
     slow.let.release()
-    closing.join(10)
+    assert bench.notifier.wait(10)
     assert desk.states() == {"n1": "sent", "n2": "planned"}
     assert bench.notifier.tick(bench.now) == 0
+
+
+def test_closing_lets_a_sending_come_to_its_end(desk_of: type[Desk]) -> None:
+    slow = Gate()
+    desk = desk_of([note("n1")])
+    bench = Bench(desk, sales=slow)
+    bench.notifier.tick(bench.now)
+    letting = threading.Thread(target=slow.let.release)
+    letting.start()
+    bench.notifier.close(10.0)
+    letting.join()
+    assert desk.states() == {"n1": "sent"}
 
 
 def test_a_clock_set_back_does_not_silence_a_channel(desk_of: type[Desk]) -> None:
@@ -405,7 +416,7 @@ def test_waits_grow_from_seconds_to_minutes_and_differ_between_notices() -> None
     waits = [own_wait("n1", tries) for tries in range(1, 200)]
     assert 5.0 <= waits[0] <= 6.25
     assert all(5.0 <= wait <= 600.0 for wait in waits)
-    assert all(later > earlier for earlier, later in zip(waits[:7], waits[1:7], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(waits[:7]))
     assert len({own_wait(f"n{n}", 1) for n in range(100)}) > 90
     assert own_wait("n1", 3) == own_wait("n1", 3)
 

@@ -94,7 +94,7 @@ def test_a_report_is_a_page_that_its_next_edition_replaces(tmp_path: Path) -> No
     assert page.read_text() == "<p>new &#55296;</p>"
 
 
-def test_no_name_of_a_report_leads_out_of_its_folder(tmp_path: Path) -> None:
+def test_no_name_of_a_report_leads_out_of_its_folder() -> None:
     names = [file_name(text) for text in [*strings(), "../../etc/passwd", "/etc/passwd", "..", ".", "", "a/b", "a\\b"]]
     assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.html", name) for name in names)
     assert file_name("a/b") != file_name("a-b")
