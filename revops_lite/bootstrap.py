@@ -71,7 +71,7 @@ class Installation:
     def _url(self, role: str) -> str:
         redis = self.settings.redis
         if redis.url != "embedded":
-            return config.secret(redis.url, self.settings.root) if ":" in redis.url[:5] else redis.url
+            return self.settings.redis_url()
         folder = self.settings.root / "var" / "redis"
         lease = connect_or_start(folder, redis.durability, "up" if role == "up" else "cli")
         self.lease = self._stack.enter_context(lease)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from revops_lite.engine import Changes, Missing, State, decide
-from revops_lite.engine.ids import agent_tag
-from revops_lite.engine.state import Key
+from revops_lite.engine.ids import agent_tag, notice_id, run_id
+from revops_lite.engine.state import Key, over
 from revops_lite.models import Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
@@ -99,7 +99,7 @@ class Controller:
 
     def _decide(self, events: Sequence[Event], now: float) -> Changes:
         """Decide a batch on a copy of what is known; the state itself moves only when Redis has it all."""
-        self._load(hint for event in events for hint in _hints(event))
+        self._load(hint for event in events for hint in self._hints(event))
         batch = Changes()
         ahead = State(
             ChainMap({}, self.state.docs),
@@ -125,6 +125,27 @@ class Controller:
                 log.exception("event %s of type %s cannot be decided", event.id, event.type)
                 event = _undecidable(event, f"deciding {event.type} failed: {type(error).__name__}: {error}", now)
 
+    def _hints(self, event: Event) -> Iterable[Key]:
+        """The documents an event is sure to need, so that a batch loads them in one round trip."""
+        data = event.data
+        if event.run:
+            yield ("run", event.run)
+        for flow in self.rulebook.workflows.values():
+            if event.type in flow.on:
+                yield ("run", run_id(event.id, flow.name))
+        if event.source in ("crm", "cli", "client", "controller") or event.type == "record.loaded":
+            yield ("context", event.subject)
+        for kind in ("intent", "review", "notice"):
+            if isinstance(data.get(kind), str):
+                yield (kind, data[kind])
+        if event.type == "record.loaded":
+            for record in data.get("records", {}):
+                yield ("context", record)
+        elif event.type == "step.finished":
+            for proposal in data.get("proposals") or ():
+                for notice in proposal.get("notices") or ():
+                    yield ("notice", notice_id(str(notice.get("key"))))
+
     def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
         absent = [key for key in dict.fromkeys(wanted) if key not in self.state.docs]
         if absent:
@@ -146,7 +167,7 @@ class Controller:
                 self.drain.back(policy.queue, agent_tag(agent), now)
         for listener in self.after_commit:
             listener(changes)
-        self._forget_some()
+        self._forget_some(changes)
 
     def _rest(self, now: float) -> None:
         """Nothing came: show that we live, and forget what has served its time."""
@@ -157,9 +178,13 @@ class Controller:
             self._trimmed_at = now
             self.store.trim(now)
 
-    def _forget_some(self) -> None:
-        """Keep the working set bounded: the oldest documents go, whatever they are; they can be loaded again."""
+    def _forget_some(self, changes: Changes) -> None:
+        """Keep the working set small: what has come to its end is not asked for again soon, and beyond a bound the
+        oldest documents go, whatever they are. Everything can be loaded again."""
         docs = self.state.docs
+        for key, value in changes.docs.items():
+            if over(value):
+                del docs[key]
         if len(docs) > DOCS_KEPT:
             for key in list(docs)[: len(docs) - DOCS_KEPT * 3 // 4]:
                 del docs[key]
@@ -194,18 +219,3 @@ def _undecidable(event: Event, why: str, now: float) -> Event:
         return replace(event, data={**event.data, "outcome": "failed", "proposals": [], "error": why})
     data = {"error": why, "event": event.type}
     return Event(event.id, "event.unreadable", event.subject, "controller", now, data)
-
-
-def _hints(event: Event) -> Iterable[Key]:
-    """The documents an event is sure to need, so that a batch loads them in one round trip."""
-    if event.run:
-        yield ("run", event.run)
-    if event.source in ("crm", "cli", "client", "controller") or event.type == "record.loaded":
-        yield ("context", event.subject)
-    data = event.data
-    for kind in ("intent", "review", "notice"):
-        if isinstance(data.get(kind), str):
-            yield (kind, data[kind])
-    if event.type == "record.loaded":
-        for record in data.get("records", {}):
-            yield ("context", record)

@@ -18,6 +18,7 @@ from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmU
 from revops_lite.models import CrmRecord, Event, Intent, IntentState
 from revops_lite.ports import BatchCrm, Crm, CrmCall
 from revops_lite.store.store import Store
+from revops_lite.values import same
 
 log = logging.getLogger("revops.writer")
 
@@ -108,58 +109,74 @@ class Writer:
         except CrmError as error:
             return [self._again(intent, now, error) for intent in batch]
         reports: list[Event] = []
-        calls: list[Intent] = []
+        standing: dict[str, dict[str, Any]] = {}
         for intent in batch:
-            report = self._before(intent, found.get(intent.record), now)
-            if report is None:
-                calls.append(intent)
-            else:
-                reports += report
-        return reports + self._call(calls, now)
+            record = found.get(intent.record)
+            report = self._before(intent, record, now)
+            if report is not None:
+                reports.append(report)
+            elif record is not None:
+                standing[intent.id] = {name: record.values.get(name) for name in intent.values}
+        refused, calls = self._gate([intent for intent in batch if intent.id in standing], standing, now)
+        return reports + refused + self._call(calls, now)
 
     # -- before the call --
 
-    def _before(self, intent: Intent, record: CrmRecord | None, now: float) -> list[Event] | None:
-        """What there is to report without a call; None where the gate has opened and the call has to be made."""
+    def _before(self, intent: Intent, record: CrmRecord | None, now: float) -> Event | None:
+        """What there is to report without a call; None where it may go to the gate."""
         if record is None:
-            return [self._event(intent, "failed", now, why="the CRM no longer holds the record")]
+            return self._event(intent, "failed", now, why="the CRM no longer holds the record")
         if intent.state in DOUBTFUL:
-            return [self._read_back(intent, record, now)]
+            return self._read_back(intent, record, now)
         hold = self.terms.hold_field
         if hold and self.truthy(record.values.get(hold)):
-            return [self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM")]
-        standing = {name: record.values.get(name) for name in intent.values}
-        if standing == intent.values:
-            return [self._event(intent, "applied", now, already=True)]
-        other = {
-            name: value
-            for name, value in standing.items()
-            if value != intent.expected.get(name) and value != intent.values[name]
-        }
-        if other:
-            return [self._event(intent, "conflicted", now, current=other)]
-        return self._gate(intent, standing, now)
+            return self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM")
+        other = {}
+        already = True
+        for name, wanted in intent.values.items():
+            value = record.values.get(name)
+            if not same(value, wanted):
+                already = False
+                if not same(value, intent.expected.get(name)):
+                    other[name] = value
+        if already:
+            return self._event(intent, "applied", now, already=True)
+        return self._event(intent, "conflicted", now, current=other) if other else None
 
-    def _gate(self, intent: Intent, standing: dict[str, Any], now: float) -> list[Event] | None:
-        stored = self.store.raw_intent(intent.id)
-        if stored is None or stored[1].passes != intent.passes or stored[1].state is not IntentState.PLANNED:
-            return []  # it changed under our hands: the next offer brings it again
-        event = self._event(intent, "sending", now, before=standing)
-        verdict, words = self.store.gate(self.epoch, stored[0], stored[1], event, now, self.terms.budget)
+    def _gate(
+        self, intents: Sequence[Intent], standing: dict[str, dict[str, Any]], now: float
+    ) -> tuple[list[Event], list[Intent]]:
+        """Ask the gate for each: what it refused, as reports, and the calls that may be made."""
+        stored = self.store.raw_intents([intent.id for intent in intents])
+        asked: list[tuple[bytes, Intent, Event]] = []
+        for intent, found in zip(intents, stored, strict=True):
+            if found is None or found[1].passes != intent.passes or found[1].state is not IntentState.PLANNED:
+                continue  # it changed under our hands: the next offer brings it again
+            raw, current = found
+            asked.append((raw, current, self._event(current, "sending", now, before=standing[intent.id])))
+        reports: list[Event] = []
+        calls: list[Intent] = []
+        verdicts = self.store.gate(self.epoch, asked, now, self.terms.budget)
+        for (_, intent, _), (verdict, words) in zip(asked, verdicts, strict=True):
+            if verdict == "go":
+                calls.append(intent)
+            elif (report := self._refused(intent, verdict, words, now)) is not None:
+                reports.append(report)
+        return reports, calls
+
+    def _refused(self, intent: Intent, verdict: str, words: list[str], now: float) -> Event | None:
         match verdict:
-            case "go":
-                return None
             case "held":
                 fields = list(intent.values) if "*" in words else words
-                return [self._event(intent, "stopped", now, reason="held", fields=fields, why="a hold came before")]
+                return self._event(intent, "stopped", now, reason="held", fields=fields, why="a hold came before")
             case "budget":
                 why = f"{self.terms.budget} calls within the hour; {float(words[0]):.0f} s until the next may go"
-                return [self._event(intent, "deferred", now, retry_at=now + float(words[0]) + 0.01, why=why)]
+                return self._event(intent, "deferred", now, retry_at=now + float(words[0]) + 0.01, why=why)
             case "fenced":
                 raise BusError("another controller has taken over; nothing was sent")
             case _:
                 self._told.pop(intent.id, None)
-                return []
+                return None
 
     def _read_back(self, intent: Intent, record: CrmRecord, now: float) -> Event:
         """The outcome of the last call is unknown: look what stands there."""
@@ -168,12 +185,12 @@ class Writer:
         except CrmError as error:
             return self._again(intent, now, error, doubt=True)
         standing = {name: record.values.get(name) for name in intent.values}
-        if applied or (applied is None and standing == intent.values):
+        if applied or (applied is None and same(standing, intent.values)):
             return self._event(intent, "applied", now, note="read back after an unknown outcome")
         before = {name: intent.expected.get(name) for name in intent.values}
-        if applied is False or standing == before:
+        if applied is False or same(standing, before):
             return self._event(intent, "deferred", now, retry_at=now, why="read back: it had not been applied")
-        other = {name: value for name, value in standing.items() if value != intent.values[name]}
+        other = {name: value for name, value in standing.items() if not same(value, intent.values[name])}
         return self._event(intent, "conflicted", now, current=other, in_doubt=True)
 
     # -- the call --
@@ -212,7 +229,7 @@ class Writer:
                 return self._event(intent, "applied", now)
             case CrmConflict():
                 current = {name: outcome.current.get(name) for name in intent.values if name in outcome.current}
-                other = {n: v for n, v in current.items() if v != intent.expected.get(n)} or current
+                other = {n: v for n, v in current.items() if not same(v, intent.expected.get(n))} or current
                 return self._event(intent, "conflicted", now, current=other)
             case CrmRefused():
                 return self._event(intent, "failed", now, why=str(outcome))

@@ -14,7 +14,7 @@ from revops_lite.config.credentials import is_reference, secret
 from revops_lite.config.durations import seconds, spell
 from revops_lite.config.entries import import_from, load_agents
 from revops_lite.config.positions import lines_of, nearest
-from revops_lite.config.problems import Finding, Problem
+from revops_lite.config.problems import Finding, Problem, printable
 from revops_lite.config.problems import spell as spell_key
 from revops_lite.config.settings import Settings, build
 from revops_lite.config.shape import read
@@ -110,17 +110,19 @@ def _warnings(config: Config, data: dict[str, Any]) -> Iterator[str]:
 
 def _located(path: Path, text: str, problems: list[Problem]) -> tuple[Finding, ...]:
     lines = lines_of(text)
-    findings = [Finding(str(path), nearest(lines, key), spell_key(key), problem) for key, problem in problems]
+    findings = [
+        Finding(str(path), nearest(lines, key), spell_key(key), printable(problem)) for key, problem in problems
+    ]
     return tuple(sorted(dict.fromkeys(findings), key=lambda finding: finding.line or 0))
 
 
 def _syntax(path: Path, text: str, message: str) -> Finding:
     place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", message)
     if place is None:
-        return Finding(str(path), None, "", f"not valid TOML: {message}")
+        return Finding(str(path), None, "", f"not valid TOML: {printable(message)}")
     line = int(place[1]) if place[1] else text.count("\n") + 1
     column = f" (column {place[2]})" if place[2] else " (the file ends too early)"
-    return Finding(str(path), line, "", f"not valid TOML: {message[: place.start()]}{column}")
+    return Finding(str(path), line, "", f"not valid TOML: {printable(message[: place.start()])}{column}")
 
 
 def _text(path: Path) -> str:

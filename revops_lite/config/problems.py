@@ -47,8 +47,12 @@ def spell(key: Key) -> str:
 
 def quoted(text: str, mark: str = '"') -> str:
     """Text between quotes, on one line and without anything a terminal would obey."""
-    inner = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-    return f"{mark}{inner.replace(mark, chr(92) + mark)}{mark}"
+    return f"{mark}{printable(text).replace(mark, chr(92) + mark)}{mark}"
+
+
+def printable(text: str) -> str:
+    """Text on one line, with everything that a terminal would obey made visible."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def suggest(word: str, known: Collection[str], otherwise: str = "") -> str:

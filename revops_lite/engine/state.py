@@ -14,12 +14,15 @@ from revops_lite.models import (
     Event,
     Hold,
     Intent,
+    IntentState,
     Job,
     OutNotice,
     Review,
+    ReviewState,
     Run,
     Touch,
     Write,
+    WriteState,
 )
 from revops_lite.policy import Rulebook
 
@@ -192,6 +195,23 @@ class Draft:
         """One more line in a record's history; the oldest go."""
         context = self.context(record)
         self.put(replace(context, history=(*context.history[-HISTORY_KEPT + 1 :], touch)))
+
+
+def over(value: Any) -> bool:
+    """Whether a document has come to its end: it changes no more, unless somebody asks for it."""
+    match value:
+        case Run():
+            return value.finished_at is not None
+        case Write():
+            return value.state not in (WriteState.PLANNED, WriteState.SENDING)
+        case Intent():
+            return value.state not in (IntentState.PLANNED, IntentState.SENDING, IntentState.IN_DOUBT)
+        case Review():
+            return value.state is not ReviewState.PENDING
+        case OutNotice():
+            return value.state != "planned"
+        case _:
+            return False
 
 
 _KINDS: dict[type, str] = {Run: "run", Write: "write", Intent: "intent", Review: "review", OutNotice: "notice"}

@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from revops_lite.config import import_from
 from revops_lite.errors import QueueError, RevopsError
 from revops_lite.host.pool import Host
 from revops_lite.queue.work import EventSink, WorkQueue
@@ -55,7 +56,7 @@ def run(given: Mapping[str, Any], stop: threading.Event) -> int:
     """Host the given queues until `stop` is set. Returns the exit code."""
     root = Path(given["config"]).resolve().parent
     os.chdir(root)
-    sys.path.insert(0, str(root))
+    import_from(root, given["agents"].values())
     with Clients(given["url"]) as clients:
         work = WorkQueue(clients.commands, EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event))
         host = Host(

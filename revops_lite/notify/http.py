@@ -33,9 +33,14 @@ class Answer:
 
 
 def client(*, trust_env: bool = True) -> httpx.Client:
-    """A client that follows no redirect. `trust_env`: whether a proxy named in the environment is used."""
+    """A client that follows no redirect. `trust_env`: whether a proxy named in the environment is used.
+
+    Certificates are checked against SSL_CERT_FILE or SSL_CERT_DIR where set, whatever `trust_env` says.
+    """
     headers = {"User-Agent": "revops-lite", "Accept-Encoding": "identity", "Content-Type": "application/json"}
-    return httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=trust_env, headers=headers)
+    return httpx.Client(
+        timeout=TIMEOUT, follow_redirects=False, trust_env=trust_env, headers=headers, verify=httpx.create_ssl_context()
+    )
 
 
 def post(

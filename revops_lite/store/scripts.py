@@ -18,7 +18,24 @@ class Script:
 
     def __init__(self, redis: Redis, package: str | None, name: str) -> None:
         source = (files(package or __package__) / "scripts" / f"{name}.lua").read_text("utf-8")
+        self._redis = redis
         self._script = redis.register_script(source)
+
+    def many(self, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Several calls in one round trip, each by itself atomic."""
+        if not calls:
+            return []
+        with bus_errors():
+            try:
+                return self._pipelined(calls)
+            except (RedisConnectionError, RedisTimeoutError):
+                return self._pipelined(calls)
+
+    def _pipelined(self, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for keys, args in calls:
+            self._script(keys=keys, args=args, client=pipe)
+        return list(pipe.execute())
 
     def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         with bus_errors():

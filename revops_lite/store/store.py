@@ -23,6 +23,9 @@ from revops_lite.store.scripts import Script
 SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller counts as gone
 
 
+GateCall = tuple[bytes, Intent, Event]  # the intent as stored and as read, and its write.sending
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of the event stream; `event` is None where it cannot be read, and `error` says why."""
@@ -183,11 +186,14 @@ class Store:
 
     # -- the gate before the CRM, and holds --
 
-    def gate(
-        self, epoch: int, raw: bytes, intent: Intent, event: Event, now: float, budget: int
-    ) -> tuple[str, list[str]]:
-        """The verdict on one CRM call: "go" (and `event`, write.sending, is on record), "fenced", "changed", "held"
-        (with the fields; "*" is all) or "budget" (with the seconds to wait)."""
+    def gate(self, epoch: int, calls: Sequence[GateCall], now: float, budget: int) -> list[tuple[str, list[str]]]:
+        """The verdict on each CRM call: "go" (and its event, write.sending, is on record), "fenced", "changed",
+        "held" (with the fields; "*" is all) or "budget" (with the seconds to wait). One round trip for all."""
+        arguments = [self._gate_call(epoch, call, now, budget) for call in calls]
+        return [(verdict.decode(), [word.decode() for word in rest]) for verdict, *rest in self._gate.many(arguments)]
+
+    def _gate_call(self, epoch: int, call: GateCall, now: float, budget: int) -> tuple[list[str], list[Any]]:
+        raw, intent, event = call
         names = [
             keys.CONTROLLER,
             keys.doc("intent", intent.id),
@@ -197,14 +203,15 @@ class Store:
             keys.seen(event.id),
         ]
         args = [epoch, raw, now, budget, event.id, keys.CHANNEL, keys.SEEN_TTL, encode_event(event), intent.record]
-        verdict, *rest = self._gate(names, [*args, *intent.values])
-        return verdict.decode(), [word.decode() for word in rest]
+        return names, [*args, *intent.values]
 
-    def raw_intent(self, id_: str) -> tuple[bytes, Intent] | None:
-        """An intent and the bytes it is stored as, for the gate to compare."""
+    def raw_intents(self, ids: Sequence[str]) -> list[tuple[bytes, Intent] | None]:
+        """Intents and the bytes they are stored as, for the gate to compare."""
+        if not ids:
+            return []
         with bus_errors():
-            raw = self.redis.get(keys.doc("intent", id_))
-        return (raw, codec.load("intent", raw)) if raw else None
+            found = self.redis.mget([keys.doc("intent", id_) for id_ in ids])
+        return [(raw, codec.load("intent", raw)) if raw else None for raw in found]
 
     def hold(self, event: Event, hold: Hold | None, field: str) -> None:
         """Place (or, with None, release) a hold: effective at the gate at once, told as `event`."""

@@ -106,6 +106,7 @@ def test_what_an_agent_prints_while_it_is_imported_stays_off_stdout(
         ("raise SystemExit(3)", "the module ends the program when it is imported"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("def run(:", "SyntaxError"),
+        ("raise ValueError('one\\n\\x1b[2Jtwo')", "ValueError: one\\n\\x1b[2Jtwo"),
         ("import no_such_library", "No module named 'no_such_library'"),
         ("from revops_lite import agent\n@agent(writes=dict)\ndef run(s): ...", "writes= takes a pydantic model"),
         ("def run(snapshot): ...", "not an agent; put @agent(...) above it"),

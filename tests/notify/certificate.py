@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1, made by the openssl program for the duration of one test."""
+"""A certificate for 127.0.0.1 and localhost, made by the openssl program for the duration of one test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make(folder: Path) -> tuple[Path, ssl.SSLContext]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no openssl program")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     wanted = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
-    named = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key]
+    named = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-out", certificate, "-keyout", key]
     subprocess.run(["openssl", "req", *wanted.split(), *named], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -223,6 +223,7 @@ def test_slack_down_and_up_again_gets_every_notice_once_and_in_order(desk_of: ty
         bench.tick(after=1.0)
     assert set(desk.states().values()) == {"planned"}
     assert all("sales" in event.data["error"] for event in desk.events.values())
+    assert {event.subject for event in desk.events.values()} == {"n0"}  # none passes the first one yet
     up = HttpServer(down.port)
     try:
         for _ in range(130):
@@ -270,6 +271,14 @@ def test_a_notice_that_keeps_failing_lets_the_others_pass(desk_of: type[Desk]) -
         bench.tick(after=1.0)
     assert channel.took == ["n2", "n3"]
     assert desk.notices["n1"].state == "planned"
+
+
+def test_a_channel_that_is_away_is_asked_about_once_a_minute_however_many_wait(desk_of: type[Desk]) -> None:
+    desk = desk_of([note(f"n{n}", after=n) for n in range(50)])
+    bench = Bench(desk, sales=Refusing(lambda _: ChannelError("away")))
+    for _ in range(1800):
+        bench.tick(after=2.0)
+    assert 50 <= len(desk.events) <= 75
 
 
 def test_a_notice_is_given_up_after_a_day(desk_of: type[Desk]) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from notify.loopback import HttpServer, Reply, SmtpServer
 
 from revops_lite.errors import ChannelError
 from revops_lite.models import OutNotice
+from revops_lite.notify import webhook
 from revops_lite.notify.console import ConsoleChannel
 from revops_lite.notify.email import EmailChannel, Mailbox
 from revops_lite.notify.file import FileChannel
@@ -263,6 +265,32 @@ def test_a_private_address_is_refused_however_it_is_written(http: HttpServer, ho
     channel.close()
     assert caught.value.final
     assert http.requests == []
+
+
+def test_the_address_that_was_looked_at_is_the_one_connected_to_under_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, context = certificate.make(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    looked_at: list[str] = []
+    monkeypatch.setattr(webhook, "is_public", lambda address: looked_at.append(address) is None)
+    known = socket.getaddrinfo("127.0.0.1", 0, type=socket.SOCK_STREAM)
+    lookup = socket.getaddrinfo  # machines differ in whether localhost is 127.0.0.1 or ::1 first
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *at, **how: known if at[0] == "localhost" else lookup(*at, **how))
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    server = HttpServer(tls=context)
+    channel = WebhookChannel("sales", f"https://localhost:{server.port}/in")
+    try:
+        channel.send(NOTICE)
+    finally:
+        channel.close()
+        server.stop()
+    assert looked_at == ["127.0.0.1"]
+    assert names == ["localhost"]
+    [request] = server.requests
+    assert (request.path, request.headers["Host"]) == ("/in", f"localhost:{server.port}")
 
 
 @pytest.mark.parametrize(
