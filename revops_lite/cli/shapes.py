@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from revops_lite.models import Breaker, Context, Hold, Review, Run, Step, Write
+from revops_lite.models import Breaker, Context, FieldValue, Hold, Proposed, Review, Run, Step, Touch, Write
 
 
 def stamp(at: float | None) -> str | None:
@@ -105,56 +105,60 @@ def review(value: Review) -> dict[str, Any]:
 
 
 def record(value: Context, holds: list[Hold], *, history: bool) -> dict[str, Any]:
+    """`history` False: only the last ten lines of it."""
     return {
         "record": value.record,
         "version": value.version,
         "values": {name: field.value for name, field in value.fields.items()},
-        "fields": {
-            name: {
-                "value": field.value,
-                "agent": field.writer,
-                "confidence": field.confidence,
-                "run": field.run,
-                "at": stamp(field.at),
-                "version": field.version,
-                "priority": field.priority,
-                "pending": field.pending,
-            }
-            for name, field in value.fields.items()
-        },
+        "fields": {name: _field(field) for name, field in value.fields.items()},
         "flags": [
             {"code": f.code, "severity": f.severity, "detail": f.detail, "agent": f.agent, "at": stamp(f.at)}
             for f in value.flags.values()
         ],
         "holds": [hold(one) for one in holds],
-        "proposed": {
-            name: {
-                "value": p.value,
-                "agent": p.agent,
-                "confidence": p.confidence,
-                "run": p.run,
-                "review": p.review,
-                "why": p.why,
-                "at": stamp(p.at),
-            }
-            for name, p in value.proposed.items()
-        },
+        "proposed": {name: _proposed(proposed) for name, proposed in value.proposed.items()},
         "runs": [
             {"id": id_, "workflow": open_.workflow, "deadline": stamp(open_.deadline), "since": stamp(open_.since)}
             for id_, open_ in value.runs.items()
         ],
-        "history": [
-            {
-                "at": stamp(t.at),
-                "agent": t.agent,
-                "run": t.run,
-                "outcome": t.outcome,
-                "fields": t.fields,
-                "confidence": t.confidence,
-                "note": t.note,
-            }
-            for t in (value.history if history else value.history[-10:])
-        ],
+        "history": [_touch(touch) for touch in (value.history if history else value.history[-10:])],
+    }
+
+
+def _field(value: FieldValue) -> dict[str, Any]:
+    return {
+        "value": value.value,
+        "agent": value.writer,
+        "confidence": value.confidence,
+        "run": value.run,
+        "at": stamp(value.at),
+        "version": value.version,
+        "priority": value.priority,
+        "pending": value.pending,
+    }
+
+
+def _proposed(value: Proposed) -> dict[str, Any]:
+    return {
+        "value": value.value,
+        "agent": value.agent,
+        "confidence": value.confidence,
+        "run": value.run,
+        "review": value.review,
+        "why": value.why,
+        "at": stamp(value.at),
+    }
+
+
+def _touch(value: Touch) -> dict[str, Any]:
+    return {
+        "at": stamp(value.at),
+        "agent": value.agent,
+        "run": value.run,
+        "outcome": value.outcome,
+        "fields": value.fields,
+        "confidence": value.confidence,
+        "note": value.note,
     }
 
 

@@ -15,6 +15,7 @@ HANDLERS: dict[str, Callable[[Draft], None]] = {
     "run.cancelled": runs.cancelled,
     "run.retried": runs.retried,
     "step.finished": steps.finished,
+    "step.late": steps.late,
     "write.sending": writes.sending,
     "write.applied": writes.applied,
     "write.failed": writes.failed,

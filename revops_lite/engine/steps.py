@@ -181,6 +181,12 @@ def finished(draft: Draft) -> None:
     advance(draft, run)
 
 
+def late(draft: Draft) -> None:
+    """`step.late`: a host finished a job that had been recovered meanwhile; its result does not count."""
+    event = draft.event
+    draft.audit("step.late", who=event.source, record=event.subject, run=event.run, note=str(event.data.get("job")))
+
+
 def _expected(step: Step, data: dict[str, Any]) -> bool:
     return step.state is StepState.RUNNING and step.attempt == data.get("attempt")
 

@@ -90,7 +90,20 @@ class Reporter:
             if answer is Answer.LATE:
                 self.late += 1
                 log.warning("a late result of job %s is dropped", ending.claim.job_id)
+                self._tell_late(ending)
         self._reported([ending.claim for ending in endings])
+
+    def _tell_late(self, ending: Ending) -> None:
+        """So that the audit has it: somebody's work was done and does not count."""
+        if ending.event is None:
+            return
+        id_ = f"{ending.event.id}|late|{ending.claim.execution}"
+        try:
+            self._work.tell(
+                dataclasses.replace(ending.event, id=id_, type="step.late", data={"job": ending.claim.job_id})
+            )
+        except BusError as error:
+            log.warning("%s", error)
 
 
 def _unwritable(ending: Ending, error: Exception) -> Ending:

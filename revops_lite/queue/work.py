@@ -139,6 +139,15 @@ class WorkQueue:
             ]
         return [Answer(code) for code in self._finish(keys, args)]
 
+    def tell(self, event: Event) -> None:
+        """Publish an event that no job's end carries. Told twice after a lost reply, which harms nobody."""
+        raw = self._sink.encode(event)
+        with bus_errors():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.xadd(self._sink.stream, {"e": raw})
+            pipe.publish(self._sink.channel, raw)
+            pipe.execute()
+
     def heartbeat(self, card: WorkerCard, claims: Sequence[Claim], now: float) -> list[str]:
         """Show the host and its jobs as alive; the first one registers it. Returns the execution ids it has lost."""
         shown_in = [names.WORKERS, *(names.workers_of(queue) for queue in card.queues)]

@@ -1,0 +1,260 @@
+"""Killing what runs: the orchestrator, an agent host, the embedded server, at seeded moments while leads are worked on.
+
+Whatever was killed, after the next start every run ends, every step counts once, and the CRM's own table of changes
+holds each write exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from installation import Installation, Up, until
+from revops_lite.models import AuditEntry, Intent, Run, Write
+from revops_lite.store import keys
+from revops_lite.store.store import Store
+from revops_lite.store.views import Views
+
+pytestmark = pytest.mark.real
+
+LONG = bool(os.environ.get("REVOPS_LONG"))
+KILLS = 20 if LONG else 8
+LEADS = 300
+PATIENCE = 90.0
+STEPS = ("enrichment", "scoring", "routing")
+AUDITED = 11 * LEADS  # audit entries of an undisturbed round, roughly: where the kills are spread over
+
+ENRICHMENT = """
+import time
+from pydantic import BaseModel, Field
+from revops_lite import Proposal, Snapshot, agent
+
+
+class Found(BaseModel):
+    industry: str
+    numberofemployees: int = Field(ge=1)
+
+
+@agent(writes=Found)
+def enrich(lead: Snapshot) -> Proposal:
+    time.sleep(0.01)
+    number = int(lead["number"])
+    return Proposal(Found(industry=f"industry {number % 7}", numberofemployees=number + 1), confidence=0.95)
+"""
+
+# Every tenth grade is too unsure to be written: it waits for a person, and its run with it.
+SCORING = """
+import time
+from pydantic import BaseModel
+from revops_lite import Proposal, Snapshot, agent
+
+
+class Grade(BaseModel):
+    revops_grade: str
+
+
+@agent(writes=Grade)
+def score(lead: Snapshot) -> Proposal:
+    time.sleep(0.005)
+    sure = int(lead["number"]) % 10 != 0
+    return Proposal(Grade(revops_grade=f"A{lead['numberofemployees'] % 4}"), confidence=0.9 if sure else 0.3)
+"""
+
+ROUTING = """
+from pydantic import BaseModel
+from revops_lite import Proposal, Snapshot, agent
+
+
+class Owner(BaseModel):
+    hubspot_owner_id: str
+    hs_lead_status: str
+
+
+@agent(writes=Owner)
+def route(lead: Snapshot) -> Proposal:
+    return Proposal(Owner(hubspot_owner_id=f"owner {lead['revops_grade']}", hs_lead_status="OPEN"))
+"""
+
+NEW_LEAD = """
+on = "lead.created"
+steps = [{ agent = "enrichment" }, { agent = "scoring", wait_for_review = true }, { agent = "routing" }]
+"""
+
+
+def leads(site: Installation, *, processes: int, durability: str = "always", crm: str = "sqlite") -> None:
+    """An installation with 300 leads that nobody has worked on."""
+    site.agent("enrichment", ENRICHMENT)
+    site.agent("scoring", SCORING)
+    site.agent("routing", ROUTING)
+    site.configure(
+        {"enrichment": "enrich", "scoring": "score", "routing": "route"},
+        {"new_lead": NEW_LEAD},
+        processes=processes,
+        threads=8,
+        durability=durability,
+        adapter=crm,
+    )
+    if crm == "sqlite":
+        site.crm("lead", {f"lead-{n}": {"number": n} for n in range(LEADS)})
+
+
+def progress(site: Installation) -> int:
+    """How many audit entries there are; 0 while the server does not answer."""
+    try:
+        with site.redis() as client:
+            return int(client.xlen(keys.AUDIT))
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.startswith("redis"):
+            return 0
+        raise
+
+
+def moments(seed: int, count: int) -> list[int]:
+    """At which progress to kill, ascending: seeded, spread over the whole round."""
+    return sorted(random.Random(seed).sample(range(LEADS, AUDITED * 9 // 10), count))
+
+
+def all_ended(site: Installation) -> bool:
+    states = site.settled()
+    return sum(states.values()) == LEADS and set(states) <= {"finished", "held", "failed", "cancelled"}
+
+
+def until_all_ended(site: Installation, patience: float = PATIENCE) -> None:
+    until(lambda: all_ended(site), "all runs have ended", patience)
+
+
+def check_books(site: Installation) -> None:
+    """While `up` runs: what the runs, the audit trail, the writes and the CRM's own table say of each other."""
+    with site.redis() as client:
+        views, store = Views(client), Store(client)
+        runs: list[Run] = views.runs(lambda _: True, None)
+        writes: list[Write] = views.writes(lambda _: True, None)
+        audit: list[AuditEntry] = views.audit(lambda _: True, None)
+        rows = site.changes()
+        intents = store.load(("intent", row["write_id"]) for row in rows)
+    check_runs(runs)
+    check_steps(runs, audit)
+    check_writes(writes, rows, intents)
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    """One run a lead; those whose grade is unsure wait for a person, all others are finished."""
+    wanted = {f"lead:lead-{n}": "finished" if n % 10 else "held" for n in range(LEADS)}
+    assert len(runs) == LEADS
+    strange = {run.record: (str(run.state), run.note) for run in runs if str(run.state) != wanted[run.record]}
+    assert not strange
+    assert {run.record for run in runs} == set(wanted)
+
+
+def check_steps(runs: Sequence[Run], audit: Sequence[AuditEntry]) -> None:
+    """Exactly one step.done for each step that is done, and none for any other."""
+    done = Counter((entry.run, entry.who) for entry in audit if entry.what == "step.done")
+    assert set(done.values()) == {1}
+    assert set(done) == {(run.id, step.agent) for run in runs for step in run.steps.values() if step.state == "done"}
+    started = Counter(entry.run for entry in audit if entry.what == "run.started")
+    assert started == Counter(run.id for run in runs)
+
+
+def check_writes(writes: Sequence[Write], rows: Sequence[dict], intents: dict[tuple[str, str], Intent | None]) -> None:
+    """The CRM's own table and our writes are the same, one to one."""
+    twice = {key: n for key, n in Counter((row["write_id"], row["field"]) for row in rows).items() if n > 1}
+    assert not twice
+    told: dict[str, dict] = {}
+    for row in rows:
+        intent = intents["intent", row["write_id"]]
+        assert intent is not None, f"a change of ours without an intent: {row}"
+        told[intent.writes[row["field"]]] = row
+    applied = {write.id: write for write in writes if write.state == "applied"}
+    assert set(told) == set(applied)
+    assert len(applied) >= 2 * LEADS  # a green round in which nothing was written would prove nothing
+    for id_, write in applied.items():
+        assert (told[id_]["before"], told[id_]["after"]) == (write.before, write.after)
+        assert f"{told[id_]['kind']}:{told[id_]['id']}" == write.record
+    by_field = Counter((row["kind"], row["id"], row["field"]) for row in rows)
+    assert set(by_field.values()) == {1}
+
+
+def no_traceback(up: Up) -> None:
+    assert "Traceback" not in up.err, up.err[-5000:]
+
+
+def stopped_in_order(site: Installation, up: Up) -> None:
+    assert up.stop() == 0
+    no_traceback(up)
+    until(lambda: not site.processes(), "no process is left over")
+
+
+@pytest.mark.parametrize("processes", [1, 0])
+def test_an_orchestrator_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twice(
+    site: Installation, processes: int
+) -> None:
+    leads(site, processes=processes)
+    killed = 0
+    for moment in moments(seed=11 + processes, count=KILLS):
+        with site.up() as up:
+            until(lambda at=moment: progress(site) >= at or not up.alive(), "so much work is done", PATIENCE)
+            killed += not all_ended(site)
+            up.kill()
+        no_traceback(up)
+    assert killed == KILLS  # each fell while leads were being worked on
+    with site.up() as up:
+        until_all_ended(site)
+        check_books(site)
+        stopped_in_order(site, up)
+
+
+def test_agent_hosts_that_are_killed_again_and_again_lose_nothing(site: Installation) -> None:
+    leads(site, processes=1)
+    dice = random.Random(23)
+    killed = 0
+    with site.up() as up:
+        for moment in moments(seed=22, count=KILLS):
+            until(lambda at=moment: progress(site) >= at, "so much work is done", PATIENCE)
+            host = dice.choice(until(up.hosts, "a host lives"))
+            killed += not all_ended(site)
+            os.kill(host, signal.SIGKILL)
+            until(lambda gone=host: gone not in up.hosts(), "the killed host is gone")
+        assert killed == KILLS
+        until_all_ended(site)
+        check_books(site)
+        stopped_in_order(site, up)
+
+
+@pytest.mark.parametrize("processes", [1, 0])
+def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(site: Installation, processes: int) -> None:
+    leads(site, processes=processes)
+    killed = 0
+    with site.up() as up:
+        for moment in moments(seed=33 + processes, count=KILLS):
+            until(lambda at=moment: progress(site) >= at, "so much work is done", PATIENCE)
+            server = up.server()
+            killed += not all_ended(site)
+            os.kill(server, signal.SIGKILL)
+            until(lambda: progress(site) > 0 and up.server() != server, "another server answers")
+        assert killed == KILLS
+        until_all_ended(site)
+        check_books(site)
+        stopped_in_order(site, up)
+
+
+def on_the_way(site: Installation) -> Callable[[], bool]:
+    return lambda: progress(site) > LEADS * 2
+
+
+def test_a_stopped_orchestrator_keeps_its_place_and_goes_on_when_it_wakes(site: Installation) -> None:
+    leads(site, processes=1)
+    with site.up() as up:
+        until(on_the_way(site), "it works")
+        up.signal(signal.SIGSTOP)
+        refused = site.revops("up", code=None)
+        assert refused.code == 1
+        assert f"pid {up.pid}" in refused.err
+        up.signal(signal.SIGCONT)
+        until_all_ended(site)
+        check_books(site)
+        stopped_in_order(site, up)
