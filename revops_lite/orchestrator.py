@@ -75,15 +75,19 @@ class Orchestrator:
     def _catch_up(self) -> None:
         """Decide everything that was reported before a crash, before anybody acts on what is in Redis."""
         controller = self.parts.controller
-        for recover in self.parts.before_start:
-            recover(time.time())
-        while controller.step(time.time()) or not controller.caught_up():
-            if self.stopping.is_set():
+        while not self.stopping.is_set():
+            try:
+                for recover in self.parts.before_start:
+                    recover(time.time())
+                while not self.stopping.is_set() and (controller.step(time.time()) or not controller.caught_up()):
+                    pass
+                self._offer_all()
                 return
+            except BusError as error:
+                log.warning("%s; trying again", error)
+                self._reconnect()
 
     def _start_services(self) -> None:
-        runs, intents, notices = self.parts.controller.unfinished()
-        self._offer(runs, intents, notices)
         for service in self.parts.services.values():
             service.start()
         for action in self.parts.on_start:
@@ -120,7 +124,7 @@ class Orchestrator:
                 self.parts.controller.take_over(time.time(), self.sole)
                 if self.parts.writer:
                     self.parts.writer.epoch = self.parts.controller.lead.epoch
-                self._offer(*self.parts.controller.unfinished())
+                self._offer_all()
                 return
             except BusError as error:
                 log.debug("still no Redis: %s", error)
@@ -136,6 +140,13 @@ class Orchestrator:
             [intent for intent in by_kind["intent"] if isinstance(intent, Intent)],
             [notice for notice in by_kind["notice"] if isinstance(notice, OutNotice)],
         )
+
+    def _offer_all(self) -> None:
+        """Everything that is open in Redis: at the start, and after a connection was lost with whatever it carried."""
+        runs, intents, notices = self.parts.controller.unfinished()
+        if self.parts.writer:
+            self.parts.writer.resync(intents)
+        self._offer(runs, intents, notices)
 
     def _offer(self, runs: list[Run], intents: list[Intent], notices: list[OutNotice]) -> None:
         parts = self.parts

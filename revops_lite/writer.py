@@ -46,9 +46,10 @@ class Writer:
         self.epoch = epoch
         self.terms = terms
         self.truthy = truthy
-        self._inbox: SimpleQueue[Intent] = SimpleQueue()
+        self._inbox: SimpleQueue[Intent | None] = SimpleQueue()
         self._lanes: dict[str, dict[str, Intent]] = {}  # record -> its open intents, oldest first
         self._told: dict[str, int] = {}  # intent -> `passes` at our last report: until it grows we have not been heard
+        self._unsent: list[Event] = []  # reports that Redis has not taken yet
         self._pool = ThreadPoolExecutor(LANES, "crm") if crm.abilities.batch == 1 else None
 
     def offer(self, intents: Iterable[Intent]) -> None:
@@ -56,8 +57,13 @@ class Writer:
         for intent in intents:
             self._inbox.put(intent)
 
+    def resync(self, intents: Iterable[Intent]) -> None:
+        """These are all intents that are open: after a lost connection, when offers may have been missed."""
+        self._inbox.put(None)
+        self.offer(intents)
+
     def idle(self) -> bool:
-        return self._inbox.empty() and not self._lanes
+        return self._inbox.empty() and not self._lanes and not self._unsent
 
     def next_due(self) -> float | None:
         """When the next head of a lane is due; None where nothing waits for the clock."""
@@ -72,15 +78,21 @@ class Writer:
 
     def tick(self, now: float) -> int:
         """Send or read back what is due. Returns how many intents were moved. Raises BusError."""
+        self._report()
         self._take_in()
         heads = [next(iter(lane.values())) for lane in self._lanes.values()]
         due = [head for head in heads if head.due <= now and not self._unheard(head)]
         size = max(self.crm.abilities.batch, LANES)
         for start in range(0, len(due), size):
             batch = due[start : start + size]
-            reports = self._handle(batch, now)
-            self.store.append(reports)
+            self._unsent += self._handle(batch, now)
+            self._report()
         return len(due)
+
+    def _report(self) -> None:
+        """What has been done is told, however often Redis has to be asked: a second telling is known by its id."""
+        self.store.append(self._unsent)
+        self._unsent = []
 
     def _take_in(self) -> None:
         while True:
@@ -88,6 +100,10 @@ class Writer:
                 intent = self._inbox.get_nowait()
             except Empty:
                 return
+            if intent is None:
+                self._lanes.clear()
+                self._told.clear()
+                continue
             lane = self._lanes.setdefault(intent.record, {})
             if intent.state in OVER:
                 lane.pop(intent.id, None)
@@ -180,6 +196,9 @@ class Writer:
 
     def _read_back(self, intent: Intent, record: CrmRecord, now: float) -> Event:
         """The outcome of the last call is unknown: look what stands there."""
+        if intent.state is IntentState.SENDING and not self.crm.abilities.keyed:
+            why = "the call was begun, its outcome was never told"  # and it may still be on its way
+            return self._event(intent, "doubted", now, settle_until=now + self.terms.settle, why=why)
         try:
             applied = self.crm.applied(intent.record, intent.id)
         except CrmError as error:
