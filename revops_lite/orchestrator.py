@@ -146,7 +146,8 @@ class Orchestrator:
         runs, intents, notices = self.parts.controller.unfinished()
         if self.parts.writer:
             self.parts.writer.resync(intents)
-        self._offer(runs, intents, notices)
+            self.parts.services["writer"].wake()
+        self._offer(runs, [], notices)
 
     def _offer(self, runs: list[Run], intents: list[Intent], notices: list[OutNotice]) -> None:
         parts = self.parts

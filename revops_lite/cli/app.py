@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from revops_lite.cli import agents, crm, events, govern, inspect, installation, reviews, runs, up, workflows
+from revops_lite.cli import agents, crm, events, govern, inspect, installation, reviews, rollback, runs, up, workflows
 from revops_lite.cli.options import State
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.add_typer(reviews.app, name="review")
 app.add_typer(inspect.records, name="record")
 app.add_typer(govern.holds, name="hold")
 app.add_typer(inspect.writes, name="write")
+app.command("rollback")(rollback.rollback)
 app.command("explain")(inspect.explain)
 app.add_typer(govern.breakers, name="breaker")
 app.add_typer(agents.app, name="agent")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from revops_lite.engine import breakers, reviews, runs, steps, writes
+from revops_lite.engine import breakers, reviews, rollback, runs, steps, writes
 from revops_lite.engine.state import Changes, Draft, State
 from revops_lite.models import Event
 from revops_lite.policy import Rulebook
@@ -28,6 +28,7 @@ HANDLERS: dict[str, Callable[[Draft], None]] = {
     "review.decided": reviews.decided,
     "hold.placed": reviews.hold_placed,
     "hold.released": reviews.hold_released,
+    "rollback.requested": rollback.requested,
     "breaker.opened": breakers.opened_by_hand,
     "breaker.reset": breakers.reset_by_hand,
     "event.unreadable": runs.unreadable,

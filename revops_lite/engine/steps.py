@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import breakers, ids, proposals
+from revops_lite.engine import breakers, ids, proposals, rollback
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Event,
@@ -67,6 +67,12 @@ def finish(draft: Draft, run: Run, state: RunState, note: str = "") -> Run:
     draft.timer(f"deadline|{run.id}", None)
     draft.audit(f"run.{state}", record=run.record, run=run.id, note=run.note)
     draft.count(f"runs.{run.workflow}.{state}")
+    workflow = draft.rulebook.workflows.get(run.workflow)
+    if state is RunState.FAILED and workflow is not None and workflow.on_failure == "rollback":
+        draft.need("write", run.writes)
+        written = [write for id_ in run.writes if (write := draft.write(id_)) is not None]
+        rollback.undo(draft, written, f"workflow {run.workflow}", f"{run.id}|on_failure")
+        run = draft.run(run.id) or run
     return run
 
 

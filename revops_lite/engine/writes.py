@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import proposals, steps
+from revops_lite.engine import proposals, rollback, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Context,
@@ -84,6 +84,17 @@ def applied(draft: Draft) -> None:
             note=intent.id,
         )
     _end(draft, intent, IntentState.APPLIED)
+    _roll_on(draft, intent)
+
+
+def _roll_on(draft: Draft, intent: Intent) -> None:
+    """A rollback that has arrived ends the writes it undoes; a write that was to be undone is undone now."""
+    for id_ in intent.writes.values():
+        write = draft.write(id_)
+        if write is not None and write.undoes:
+            rollback.undone(draft, write.undoes, write.agent.removeprefix("rollback:"))
+        elif write is not None and write.undo and write.state is WriteState.APPLIED:
+            rollback.undo(draft, [write], write.undo, f"{write.id}|undo")
 
 
 def deferred(draft: Draft) -> None:
@@ -122,6 +133,8 @@ def conflicted(draft: Draft) -> None:
     found = {name: value for name, value in draft.event.data["current"].items() if name in intent.values}
     doubt = bool(draft.event.data.get("in_doubt"))
     reason = Reason.IN_DOUBT if doubt else Reason.HUMAN_EDIT
+    if intent.agent.startswith("rollback:"):
+        reason = Reason.ROLLBACK
     why = "the CRM holds neither the old nor the new value" if doubt else "somebody changed it in the CRM meanwhile"
     draft.count("conflicts", len(found))
     _take_back(draft, intent, found, reason, WriteState.CONFLICT, why, writer="person")

@@ -27,6 +27,8 @@ class Write:
     intent: str | None = None
     because: str = ""
     note: str = ""
+    undoes: tuple[str, ...] = ()  # a rollback's: the writes whose before-image it restores
+    undo: str | None = None  # asked to be rolled back, by whom, while it was still under way
 
 
 @dataclass(frozen=True, slots=True)

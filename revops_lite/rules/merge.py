@@ -10,12 +10,14 @@ from revops_lite.models import Context, CrmChange, CrmRecord, FieldValue
 from revops_lite.values import same
 
 CRM, PERSON, EVENT = "crm", "person", "event"
+LAG = 120.0  # seconds for which a CRM may go on showing what stood there before our write
 
 
 def merge(context: Context, found: CrmRecord, asked_at: float, now: float) -> tuple[Context, tuple[str, ...]]:
     """Fold a CRM read that was asked for at `asked_at` into the context. Returns it and the fields people changed.
 
     * A field with an unconfirmed write, or confirmed at or after `asked_at`, keeps our value: the read may be older.
+      So does one confirmed less than LAG before, of a record that by the CRM's own word has not changed since.
     * The same value changes nothing, except that a person's later word for it makes it the person's.
     * Any other value comes in: as the person's where the CRM names one, or where it replaces what we knew
       (somebody must have changed it); else as the CRM's. All fields of one merge get the same new version.
@@ -28,7 +30,7 @@ def merge(context: Context, found: CrmRecord, asked_at: float, now: float) -> tu
     news: dict[str, FieldValue] = {}
     for name in [*found.values, *_vanished(context, found)]:
         known, value = context.fields.get(name), found.values.get(name)
-        if known is not None and (known.pending is not None or known.at >= asked_at):
+        if known is not None and (known.pending is not None or known.at >= asked_at or _lags(known, found, asked_at)):
             continue
         if known is None or not same(known.value, value):
             news[name] = _incoming(name, value, known, found, asked_at, now, version)
@@ -54,6 +56,12 @@ def echo(change: CrmChange, ours: Mapping[str, Any]) -> CrmChange | None:
     if change.fields and not rest and not change.created:
         return None
     return replace(change, fields=rest)
+
+
+def _lags(known: FieldValue, found: CrmRecord, asked_at: float) -> bool:
+    """Whether the CRM, asked after our write was confirmed, still shows the record as it was before it."""
+    ours = known.writer not in (CRM, PERSON, EVENT)
+    return ours and found.updated_at < known.at and asked_at - known.at < LAG
 
 
 def _vanished(context: Context, found: CrmRecord) -> list[str]:

@@ -114,7 +114,8 @@ def test_the_sample_runs_to_its_end_and_says_what_came_of_it_and_what_to_type_ne
     assert len(following) >= 3
     for words in following:
         if words[-1] != "up":
-            assert site.revops(*words[1:]).out, words
+            ended = site.revops(*words[1:])
+            assert ended.out or ended.err, words
 
 
 # ---- an agent that is wrong --------------------------------------------------------------------------------------
@@ -258,7 +259,6 @@ def test_later_steps_see_what_enrichment_said_and_no_stale_read_of_the_crm_takes
     with site.up():
         until(lambda: site.states() == {"lead:fast": "finished", "lead:slow": "running"})
         assert site.crm_record("company:acme")["industry"] == "software"
-        site.revops("emit", "lead.created", "lead:late", "--data", '{"company_id": "acme"}')
         site.revops("emit", "lead.created", "lead:fast", "--id", "again")  # reads the company anew, as it was at first
         until(lambda: site.run_states().get("finished", 0) >= 2)
         (site.root / "go").touch()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revops_lite.models import Context, CrmChange, CrmRecord, FieldValue
-from revops_lite.rules.merge import echo, merge, own
+from revops_lite.rules.merge import LAG, echo, merge, own
 from revops_lite.values import same
 
 ASKED, NOW = 1000.0, 1001.0
@@ -79,6 +79,17 @@ def test_a_read_that_may_be_older_than_our_write_changes_nothing(mine: FieldValu
     assert merge(before, read(values, dict.fromkeys(values, 990.0)), ASKED, NOW) == (before, ())
 
 
+@pytest.mark.parametrize("values", [{"city": "Bergen"}, {}])
+def test_a_read_of_a_record_that_has_not_changed_since_our_write_is_the_crms_lag(values: dict[str, Any]) -> None:
+    before = known(city=value("Oslo", "enrichment", at=960.0))
+    assert merge(before, read(values, updated_at=950.0), ASKED, NOW) == (before, ())
+    after, changed = merge(before, read(values, updated_at=970.0), ASKED, NOW)
+    assert changed == ("city",)
+    late, changed = merge(before, read(values, updated_at=950.0), 960.0 + LAG, 961.0 + LAG)
+    assert changed == ("city",)
+    assert late.fields["city"].value == after.fields["city"].value == values.get("city")
+
+
 def test_a_field_that_vanished_is_empty() -> None:
     before = known(city=value("Oslo", "person"), size=value(10, "enrichment"), gone=value(None), seed=value(1, "event"))
     after, changed = merge(before, read({}), ASKED, NOW)
@@ -133,6 +144,10 @@ def test_what_else_the_context_holds_stays() -> None:
     assert replace(after, fields=before.fields, version=7) == before
 
 
+def is_ours(known_value: FieldValue) -> bool:
+    return known_value.writer not in ("crm", "person", "event")
+
+
 NAMES = st.sampled_from("abcd")
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(0, 2), st.sampled_from(["x", "y"]))
 FIELDS = st.builds(
@@ -159,7 +174,7 @@ def test_a_merge_shows_the_crm_except_where_ours_is_newer(before: Context, found
     after, changed = merge(before, found, asked, NOW)
     assert after.known
     for name, mine in before.fields.items():
-        if mine.pending or mine.at >= asked:
+        if mine.pending or mine.at >= asked or (is_ours(mine) and found.updated_at < mine.at and asked - mine.at < LAG):
             assert after.fields[name] is mine
         elif name in found.values or mine.writer != "event":
             assert same(after.fields[name].value, found.values.get(name))
