@@ -10,7 +10,7 @@ import typer
 
 from revops_lite.cli import out
 from revops_lite.cli.options import As, Json, state
-from revops_lite.errors import ConfigError
+from revops_lite.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from revops_lite.crm.sqlite import SqliteCrm
@@ -98,6 +98,10 @@ def export(
     if file is None:
         crm_cmds.export(_crm(context), kind, sys.stdout)
         return
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        data = crm_cmds.export(_crm(context), kind, stream)
+    crm = _crm(context)
+    try:
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            data = crm_cmds.export(crm, kind, stream)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
     out.remark(f"{data['exported']} records in {file}")

@@ -32,6 +32,8 @@ def emit(
     as_json: Json = False,
 ) -> None:
     """Publish an event (or many, with --file). When it returns, the event is safe."""
+    if file and (type_ or record or data or id_):
+        raise UsageError("--file brings its own types, records, data and ids; give either it or TYPE and RECORD")
     events = _many(file) if file else [_single(type_, record, data, id_)]
     with state(context).open() as installation:
         statuses = _send(installation, events)
@@ -44,8 +46,15 @@ def _single(type_: str | None, record: str | None, data: str | None, id_: str | 
 
     if not type_ or not record:
         raise UsageError("give TYPE and RECORD, as `revops emit lead.created lead:42`, or --file EVENTS.jsonl")
-    text = Path(data[1:]).read_text("utf-8") if data and data.startswith("@") else data
+    text = _read(Path(data[1:])) if data and data.startswith("@") else data
     return make_event(type_, record, _object(text or "{}", "--data"), id_, "cli")
+
+
+def _read(file: Path) -> str:
+    try:
+        return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 def _object(text: str, where: str) -> dict[str, Any]:
@@ -67,12 +76,8 @@ def _many(file: Path) -> list[Event]:
     from revops_lite.bootstrap import make_event
     from revops_lite.errors import EventRefused
 
-    try:
-        text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from None
     events = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_read(file).splitlines(), 1):
         if not line.strip():
             continue
         given = _object(line, f"{file}:{number}")

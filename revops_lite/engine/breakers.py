@@ -46,9 +46,11 @@ def passed(draft: Draft, agent: str, key: str) -> None:
 
 
 def failed(draft: Draft, agent: str, key: str, why: str) -> bool:
-    """The agent failed. True where this call was the probe of an open breaker: its step parks again."""
+    """The agent failed. True where its breaker was not closed: the agent is known to be broken, its step parks.
+
+    That is the probe, or a call that was under way when the breaker opened.
+    """
     before = draft.breaker(agent)
-    probe = before.probe == key
     policy = draft.rulebook.agents[agent].breaker
     after = _tried(rules.failed(before, policy, draft.now, why, key=key), key)
     _put(draft, after)
@@ -56,7 +58,7 @@ def failed(draft: Draft, agent: str, key: str, why: str) -> bool:
         draft.timer(f"probe|{agent}", after.until)
     if rules.opened(before, after):
         _tell(draft, after)
-    return probe
+    return before.state is not BreakerState.CLOSED
 
 
 def neutral(draft: Draft, agent: str, key: str) -> None:

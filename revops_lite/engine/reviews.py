@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import ids, proposals, runs, steps
+from revops_lite.engine import effects, ids, runs, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Event,
@@ -119,7 +119,7 @@ def _come_back(draft: Draft, item: Review, standing: Any) -> str:
         note=f"the value changed since {item.id} was seen",
     )
     draft.put(replace(item, state=ReviewState.EXPIRED, decided_by=by, decided_at=draft.now, note=again.id))
-    proposals.ask(draft, again)
+    effects.ask(draft, again)
     run = draft.run(item.run)
     if run is not None:
         waits = tuple(again.id if other == item.id else other for other in run.waits_for)
@@ -157,12 +157,12 @@ def _write_for(draft: Draft, item: Review, value: Any, by: str) -> None:
     )
     if old is not None and old.state is WriteState.WITHHELD:
         draft.put(replace(old, state=WriteState.SUPERSEDED, note=f"decided by {by}"))
-    intent = proposals.plan(draft, item.record, f"review:{by}", [write], item.run, item.id, "approved")
+    intent = effects.plan(draft, item.record, f"review:{by}", [write], item.run, item.id, "approved")
     run = draft.run(item.run)
     if run is None:
         return
-    effects = (*run.effects, intent) if intent and run.state not in steps.ENDED else run.effects
-    draft.put(replace(run, writes=(*run.writes, write.id), effects=effects))
+    under_way = (*run.effects, intent) if intent and run.state not in steps.ENDED else run.effects
+    draft.put(replace(run, writes=(*run.writes, write.id), effects=under_way))
 
 
 def _reject_field(draft: Draft, item: Review, by: str) -> str:

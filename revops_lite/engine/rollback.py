@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from revops_lite.engine import ids, proposals
+from revops_lite.engine import effects, ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Reason, Review, RunState, Write, WriteState
 from revops_lite.rules import governance
@@ -58,7 +58,7 @@ def _record(draft: Draft, record: str, writes: list[Write], by: str, cause: str)
         _ask(
             draft, write, standing, write.before, "somebody has changed it since; our value no longer stands there", by
         )
-    if planned and proposals.plan(draft, record, f"rollback:{by}", planned, None, cause, "rollback") is None:
+    if planned and effects.plan(draft, record, f"rollback:{by}", planned, None, cause, "rollback") is None:
         for write in planned:
             undone(draft, write.undoes, by)
 
@@ -110,7 +110,7 @@ def _ask(draft: Draft, write: Write, standing: object, target: object, why: str,
         write=write.id,
     )
     if draft.review(item.id) is None:
-        proposals.ask(draft, item)
+        effects.ask(draft, item)
 
 
 def undone(draft: Draft, writes: Sequence[str], by: str) -> None:

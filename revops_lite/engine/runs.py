@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import ids, proposals, steps
+from revops_lite.engine import effects, ids, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     CrmRecord,
@@ -101,7 +101,7 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
 def dead_letter(draft: Draft, why: str, run: Run | None = None) -> None:
     """Nothing can be done with this event: it waits for a person, whole."""
     event = draft.event
-    proposals.ask(
+    effects.ask(
         draft,
         Review(
             id=ids.review_id(event.id, "dead_letter"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import breakers, ids, proposals, rollback
+from revops_lite.engine import breakers, effects, ids, proposals, rollback
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Event,
@@ -286,7 +286,7 @@ def quarantine(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]
         problems=problems,
         output=tuple(outputs),
     )
-    proposals.ask(draft, item)
+    effects.ask(draft, item)
     draft.count("handoffs.stopped")
     run = replace(run, reviews=(*run.reviews, item.id), waits_for=(*run.waits_for, item.id))
     return put_step(draft, run, replace(step, state=StepState.QUARANTINED, problems=problems, finished_at=draft.now))
@@ -330,7 +330,7 @@ def _fail(draft: Draft, run: Run, step: Step, error: str) -> Run:
         step=step.name,
         problems=(error,),
     )
-    proposals.ask(draft, item)
+    effects.ask(draft, item)
     draft.audit("step.failed", who=step.agent, record=run.record, run=run.id, note=error)
     draft.touch(run.record, Touch(draft.now, step.agent, run.id, "failed", note=error))
     run = replace(run, reviews=(*run.reviews, item.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import proposals, rollback, steps
+from revops_lite.engine import effects, rollback, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Context,
@@ -164,7 +164,7 @@ def _take_back(
     draft.put(replace(context, fields=fields, version=version))
     run = draft.run(intent.run)
     for write in _mark(draft, intent, list(back), state, why):
-        write, item = proposals.withhold(draft, replace(write, before=back[write.field]), reason, why)
+        write, item = effects.withhold(draft, replace(write, before=back[write.field]), reason, why)
         draft.put(replace(write, state=state))
         if run is not None:
             run = replace(run, reviews=(*run.reviews, item))

@@ -19,7 +19,7 @@ from revops_lite.models.records import (
     Report,
     Touch,
 )
-from revops_lite.models.runs import Event, Job, Run, Step, Trigger
+from revops_lite.models.runs import Claimed, Event, Job, Run, Step, Trigger
 from revops_lite.models.states import (
     BreakerState,
     IntentState,
@@ -35,6 +35,7 @@ __all__ = [
     "AuditEntry",
     "Breaker",
     "BreakerState",
+    "Claimed",
     "Context",
     "CrmChange",
     "CrmRecord",

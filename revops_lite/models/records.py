@@ -46,6 +46,7 @@ class FieldValue:
     run: str | None = None
     priority: int = 0
     pending: str | None = None  # the write that has not been confirmed yet
+    write: str | None = None  # the write that brought it
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,19 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one of several parallel steps says about a field; `before` stood there before the first of them spoke."""
+
+    value: Any
+    agent: str
+    priority: int
+    confidence: float
+    step: str
+    before: Any = None
+    write: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One execution of a workflow for one trigger."""
 
@@ -77,6 +90,7 @@ class Run:
     waits_for: tuple[str, ...] = ()  # review items that stop it
     seed: dict[str, Any] = field(default_factory=dict)  # the trigger's data: first values of an unknown record
     note: str = ""
+    claims: dict[str, tuple[Claimed, ...]] = field(default_factory=dict)  # "record|field" -> of parallel steps
 
 
 @dataclass(frozen=True, slots=True)

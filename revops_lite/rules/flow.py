@@ -77,6 +77,25 @@ def cycle(after: Mapping[str, Sequence[str]]) -> list[str] | None:
     return None
 
 
+def concurrent(steps: Mapping[str, Step], name: str) -> frozenset[str]:
+    """The steps that neither lead to this one nor follow it: nobody says which of them speaks first."""
+    before = _leading_to(steps, name)
+    return frozenset(
+        other for other in steps if other != name and other not in before and name not in _leading_to(steps, other)
+    )
+
+
+def _leading_to(steps: Mapping[str, Step], name: str) -> set[str]:
+    found: set[str] = set()
+    ahead = list(steps[name].after) if name in steps else []
+    while ahead:
+        step = ahead.pop()
+        if step not in found and step in steps:
+            found.add(step)
+            ahead += steps[step].after
+    return found
+
+
 def _ended_well(step: Step | None) -> bool:
     if step is None:
         return False

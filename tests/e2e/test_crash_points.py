@@ -15,6 +15,7 @@ pytestmark = pytest.mark.real
 DEADLY = """
 import os
 import signal
+import threading
 from revops_lite.crm.sqlite import SqliteCrm
 
 
@@ -54,16 +55,18 @@ class Plain:
 
     def __init__(self, settings):
         self._crm = SqliteCrm(settings.crm.path, settings.crm.relations)
+        self._one = threading.Lock()
         for name in ("read", "related", "changes", "sweep", "close"):
             setattr(self, name, getattr(self._crm, name))
 
     def write(self, record, values, expected, write_id, actor):
         call = type("Call", (), {"record": record})
-        _die_at("before", [call])
-        with open("calls", "a") as calls:
-            calls.write(f"{record} {write_id}\\n")
-        self._crm.edit(record, dict(values), actor, "revops")
-        _die_at("after", [call])
+        with self._one:  # so that what is told in `calls` has been applied, whenever the process dies
+            _die_at("before", [call])
+            with open("calls", "a") as calls:
+                calls.write(f"{record} {write_id}\\n")
+            self._crm.edit(record, dict(values), actor, "revops")
+            _die_at("after", [call])
 
     def applied(self, record, write_id):
         return None
