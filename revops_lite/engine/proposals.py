@@ -61,7 +61,7 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
                 run = replace(run, reviews=(*run.reviews, fate.review))
                 waiting.append(fate.review)
         _flags(draft, record, step.agent, run.id, output)
-        run = _messages(draft, run, step, output)
+        run = _messages(draft, run, step, record, output)
     for record, writes in allowed.items():
         intent = effects.plan(draft, record, step.agent, writes, run.id, run.id, step.name, str(step.attempt))
         if intent is not None:
@@ -74,6 +74,7 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
 
 
 def _flags(draft: Draft, record: str, agent: str, run: str, output: dict[str, Any]) -> None:
+    """A flag is open once per record and code, whoever raises it; one that was cleared and comes back is new."""
     raised = [Flag(f["code"], f.get("severity", "medium"), f.get("detail", "")) for f in output.get("flags") or []]
     context = draft.context(record)
     cleared = [code for code in output.get("clears") or [] if code in context.flags]
@@ -86,16 +87,35 @@ def _flags(draft: Draft, record: str, agent: str, run: str, output: dict[str, An
         draft.audit("flag.raised", who=agent, record=record, run=run, rule=flag.code, note=flag.detail)
     for code in cleared:
         draft.audit("flag.cleared", who=agent, record=record, run=run, rule=code)
-    draft.put(replace(context, flags=flags))
+    again = {*cleared, *(flag.code for flag in fresh)}  # a worse finding is told again, too
+    told = {key: at for key, at in context.told.items() if key.rpartition("|")[2] not in again}
+    draft.put(replace(context, flags=flags, told=told))
 
 
-def _messages(draft: Draft, run: Run, step: Step, output: dict[str, Any]) -> Run:
+def _messages(draft: Draft, run: Run, step: Step, record: str, output: dict[str, Any]) -> Run:
     for notice in output.get("notices") or []:
-        run = tell(draft, run, step.agent, **{k: str(notice.get(k, "")) for k in ("to", "subject", "body", "key")})
+        to, subject, body, key = (str(notice.get(name, "")) for name in ("to", "subject", "body", "key"))
+        about = [str(code) for code in notice.get("about") or []]
+        if about and not _news(draft, record, to, about):
+            draft.audit("notice.repeated", who=step.agent, record=record, run=run.id, note=subject)
+            continue
+        if about:
+            flags = draft.context(record).flags
+            key += "".join(f"|{code}@{flags[code].at!r}" for code in sorted(about) if code in flags)
+        run = tell(draft, run, step.agent, to, subject, body, key)
     for report in output.get("reports") or []:
         name, html = str(report.get("name", "")), str(report.get("html", ""))
         run = tell(draft, run, step.agent, f"report:{name}", name, html, f"report|{name}|{run.id}|{step.attempt}")
     return run
+
+
+def _news(draft: Draft, record: str, to: str, about: list[str]) -> bool:
+    """Whether one of these flags is open and its reader has not been told; from now on he has."""
+    context = draft.context(record)
+    news = [code for code in about if code in context.flags and f"{to}|{code}" not in context.told]
+    if news:
+        draft.put(replace(context, told={**context.told, **{f"{to}|{code}": draft.now for code in news}}))
+    return bool(news)
 
 
 def tell(draft: Draft, run: Run, agent: str, to: str, subject: str, body: str, key: str) -> Run:

@@ -75,7 +75,7 @@ def _plain(proposal: Proposal, problems: list[str]) -> dict[str, Any]:
         "target": target,
         "flags": _parts("flags", proposal.flags, Flag, problems),
         "clears": [_text("clears", code, problems) for code in _listed("clears", proposal.clears, problems)],
-        "notices": _parts("notices", proposal.notices, Notice, problems),
+        "notices": _notices(proposal.notices, problems),
         "reports": _parts("reports", proposal.reports, Report, problems),
     }
 
@@ -143,6 +143,19 @@ def _confidence(given: Any, problems: list[str]) -> dict[str, float]:
         else:
             sound[name] = float(value)
     return sound
+
+
+def _notices(several: Any, problems: list[str]) -> list[dict[str, Any]]:
+    plain: list[dict[str, Any]] = []
+    for part in _listed("notices", several, problems):
+        if isinstance(part, Notice):
+            about = [_text("notices.about", code, problems) for code in _listed("notices.about", part.about, problems)]
+            slots = ("to", "subject", "body", "key")
+            texts = {slot: _text(f"notices.{slot}", getattr(part, slot), problems) for slot in slots}
+            plain.append({**texts, "about": about})
+        else:
+            problems.append(f"notices: a Notice is wanted, not a {type(part).__name__}")
+    return plain
 
 
 def _parts(name: str, several: Any, kind: type[Any], problems: list[str]) -> list[dict[str, str]]:

@@ -18,12 +18,17 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to a person or channel; one `key` is sent once per `[notify] dedupe` window."""
+    """A message to a person or channel; one `key` is sent once per `[notify] dedupe` window.
+
+    `about` names the flags of the record it tells of: it goes out only if `to` has not been told of one of them since
+    it was raised, whichever agent told.
+    """
 
     to: str
     subject: str
     body: str
     key: str
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class Context:
     sent: tuple[float, ...] = ()  # decision times of CRM writes within the last hour
     intents: tuple[str, ...] = ()  # CRM calls under way, in the order they have to be made
     known: bool = False  # the CRM (or an event) has given it first values
+    told: dict[str, float] = field(default_factory=dict)  # "reader|code" -> when that reader was told of that flag
     local: bool = False  # the CRM does not hold it: its values live here only, and nothing is written there
 
 

@@ -74,6 +74,7 @@ def _context(old: Context | None, new: Context, now: float) -> Iterator[Command]
         "sent": new.sent,
         "intents": new.intents,
         "known": new.known,
+        "told": new.told,
         "local": new.local,
     }
     yield ("HSET", key, "r", new.record, "m", codec.dump(meta), *words)
