@@ -40,7 +40,7 @@ from revops_lite.server import Lease, connect_or_start
 from revops_lite.service import Service
 from revops_lite.store.client import Clients, check_durable, shown, version
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key, validate
-from revops_lite.store.keys import digest
+from revops_lite.store.keys import PAUSED, digest
 from revops_lite.store.store import Store
 from revops_lite.store.waiter import Waiter
 from revops_lite.supervisor import Fleet, Supervisor
@@ -194,7 +194,7 @@ def orchestrator(installation: Installation, stream: TextIO, *, until_idle: bool
     parts = Parts(controller=controller, waiter=Waiter(clients.blocking()), outbox=Outbox())
     _crm_services(installation, parts)
     _notifier(installation, parts, stream)
-    _hosts(installation, parts, WorkQueue(clients.commands, sink))
+    _hosts(installation, parts, WorkQueue(clients.commands, sink, PAUSED))
     if installation.lease:
         parts.restart_server = partial(_restart, installation.lease)
     return Orchestrator(parts, sole=installation.lease is not None, until_idle=until_idle)
@@ -292,7 +292,7 @@ def run_worker(installation: Installation) -> None:
             f"{settings.path.name}: redis.url: a worker elsewhere needs a Redis that both reach, not 'embedded'"
         )
     sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
-    work = WorkQueue(installation.clients.commands, sink)
+    work = WorkQueue(installation.clients.commands, sink, PAUSED)
     supervisor = Supervisor(fleet_of(installation), work, Recovery(installation.clients.commands, work))
     supervisor.recover_all_local(time.time())
     stopping = threading.Event()

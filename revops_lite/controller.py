@@ -14,10 +14,11 @@ from dataclasses import replace
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.ids import agent_tag, notice_id, run_id
 from revops_lite.engine.state import Key, over
-from revops_lite.models import Event, Intent, OutNotice, Run
+from revops_lite.models import BreakerState, Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
+from revops_lite.queue.names import isolated
 from revops_lite.store.commit import Command, commands
 from revops_lite.store.store import Entry, Lead, Store
 
@@ -27,6 +28,7 @@ BATCH = 128
 DOCS_KEPT = 8_000
 TRIM_EVERY = 60.0
 HEARTBEAT_EVERY = 5.0
+DRAIN_EVERY = 1.0
 
 AfterCommit = Callable[[Changes], None]
 
@@ -45,6 +47,7 @@ class Controller:
         self._next_timer: float | None = None
         self._trimmed_at = 0.0
         self._committed_at = 0.0
+        self._drained_at = 0.0
 
     @property
     def lead(self) -> Lead:
@@ -77,6 +80,9 @@ class Controller:
         Raises Fenced when another controller has taken over, BusError when Redis does not answer; the pass then
         counts for nothing and `forget` has to be called before the next.
         """
+        if not 0 <= now - self._drained_at < DRAIN_EVERY:
+            self._drained_at = now
+            self._drain([b.name for b in self.state.breakers.values() if b.state is BreakerState.OPEN], now)
         alarms = self._due(now)
         entries = self.store.read(self.lead.cursor, BATCH)
         if not alarms and not entries:
@@ -162,12 +168,17 @@ class Controller:
         due = [at for at in changes.timers.values() if at is not None]
         if changes.timers:
             self._next_timer = min(due + ([self._next_timer] if self._next_timer is not None else [0.0]))
-        for agent in changes.drained:
-            if policy := self.rulebook.agents.get(agent):
-                self.drain.back(policy.queue, agent_tag(agent), now)
+        self._drain(changes.drained, now)
         for listener in self.after_commit:
             listener(changes)
         self._forget_some(changes)
+
+    def _drain(self, agents: Iterable[str], now: float) -> None:
+        """Unclaimed jobs of open breakers come back and park: those there when it opened, and those of dead hosts."""
+        for agent in agents:
+            if policy := self.rulebook.agents.get(agent):
+                for queue in (policy.queue, isolated(policy.queue)):
+                    self.drain.back(queue, agent_tag(agent), now)
 
     def _rest(self, now: float) -> None:
         """Nothing came: show that we live, and forget what has served its time."""

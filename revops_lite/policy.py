@@ -1,4 +1,4 @@
-"""What the configuration decides, as frozen values for the engine and the rules. `config.py` builds them from TOML."""
+"""What the configuration decides, as frozen values for the engine and the rules. `config/` builds them from TOML."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowDef:
+    """`[workflows.NAME]`: what starts it, which records its agents see, and its steps in the order of the TOML."""
+
     name: str
     on: tuple[str, ...]
     steps: tuple[StepDef, ...]
@@ -85,6 +87,8 @@ class FieldPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Governance:
+    """`[governance]`: what holds for all agents; times in seconds, shares 0..1."""
+
     max_writes_per_record_per_hour: int = 20
     auto_write_confidence: float = 0.80
     human_wins_for: float = 30 * 86400.0

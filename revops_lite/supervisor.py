@@ -178,6 +178,10 @@ class Supervisor:
                 log.warning("of %s: %d jobs go on, %d ended as crashed", name, len(done.moved), len(done.poison))
             if done.moved:
                 self._ask_at = now
+            if done.moved or done.poison:  # it died of its work, not of itself: the next one may start at once
+                for seat in self._seats:
+                    if seat.name == name:
+                        seat.falls, seat.not_before = 0, now
 
     # ---- the living ---------------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ def set_(
 @app.command()
 def export(
     context: typer.Context,
-    kind: Annotated[str, typer.Option("--kind")],
+    kind: Annotated[str, typer.Option("--kind", help="lead, company, contact, deal, …")],
     file: Annotated[Path | None, typer.Option("--output", "-o", help="default: stdout")] = None,
 ) -> None:
     """All records of a kind as CSV."""

@@ -52,7 +52,7 @@ def _single(type_: str | None, record: str | None, data: str | None, id_: str | 
 
 def _read(file: Path) -> str:
     try:
-        return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text("utf-8")
+        return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from None
 
@@ -77,7 +77,7 @@ def _many(file: Path) -> list[Event]:
     from revops_lite.errors import EventRefused
 
     events = []
-    for number, line in enumerate(_read(file).splitlines(), 1):
+    for number, line in enumerate(_read(file).split("\n"), 1):
         if not line.strip():
             continue
         given = _object(line, f"{file}:{number}")
@@ -113,15 +113,17 @@ def _wait(installation: Installation, events: list[Event]) -> list[dict[str, Any
     workflows = installation.settings.rulebook.workflows.values()
     ids = [run_id(event.id, flow.name) for event in events for flow in workflows if event.type in flow.on]
     views = Views(installation.clients.commands)
+    store = installation.store
     while True:
-        found = views.many("run", ids)
-        if all(run is not None and (run.finished_at or run.state == "held") for run in found):
-            now = time.time()
-            return [
-                shapes.run(run, views.many("write", run.writes), views.many("review", run.reviews), now)
-                for run in found
-            ]
+        decided = store.controller().get("cursor") == store.last_event()
+        found = [run for run in views.many("run", ids) if run is not None]
+        if all(run.finished_at or run.state == "held" for run in found) and (decided or len(found) == len(ids)):
+            break
         time.sleep(0.1)
+    if len(found) < len(ids):
+        remark("note: `revops up` runs with another configuration and started fewer runs; start it anew")
+    now = time.time()
+    return [shapes.run(run, views.many("write", run.writes), views.many("review", run.reviews), now) for run in found]
 
 
 def _told(
@@ -130,7 +132,10 @@ def _told(
     from revops_lite.errors import EventRefused
 
     if as_json:
-        put_items([{"id": e.id, "status": s, "runs": runs} for e, s in zip(events, statuses, strict=True)])
+        by_event: dict[str, list[dict[str, Any]]] = {event.id: [] for event in events}
+        for run in runs:
+            by_event[run["trigger"]["id"]].append(run)
+        put_items([{"id": e.id, "status": s, "runs": by_event[e.id]} for e, s in zip(events, statuses, strict=True)])
     elif len(events) == 1:
         say(f"{events[0].id}  {'accepted' if statuses[0] == 'new' else 'was known already'}")
         for run in runs:
@@ -149,7 +154,7 @@ def _told(
 def tail(
     context: typer.Context,
     count: Annotated[int, typer.Option("-n", help="how many past events first")] = 10,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f")] = True,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="go on with what comes")] = True,
     as_json: Json = False,
 ) -> None:
     """The event stream: what was, then what comes."""

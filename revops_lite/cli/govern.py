@@ -116,7 +116,7 @@ def list_breakers(context: typer.Context, as_json: Json = False) -> None:
 def open_(
     context: typer.Context,
     agent: AgentArgument,
-    reason: Annotated[str, typer.Option("--reason")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="why")] = "",
     as_: As = None,
 ) -> None:
     """Stop calling an agent until `breaker reset`; its steps park."""

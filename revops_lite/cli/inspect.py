@@ -78,7 +78,7 @@ def _show(data: dict[str, Any], history: bool) -> None:
 def list_writes(
     context: typer.Context,
     record: Record = None,
-    run: Annotated[str | None, typer.Option("--run")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="only this run, or the beginning of its id")] = None,
     agent: Agent = None,
     state_: Annotated[str | None, typer.Option("--state", help="applied, withheld, conflict, …")] = None,
     since_: Since = None,
@@ -114,7 +114,7 @@ def list_writes(
 def list_audit(
     context: typer.Context,
     record: Record = None,
-    run: Annotated[str | None, typer.Option("--run")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="only this run, or the beginning of its id")] = None,
     what: Annotated[str | None, typer.Option("--what", help="such as event.ignored, write.withheld")] = None,
     since_: Since = None,
     limit: Limit = None,

@@ -39,7 +39,7 @@ def list_(
     agent: Agent = None,
     record: Record = None,
     field: Field = None,
-    run: Annotated[str | None, typer.Option("--run")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="only this run, or the beginning of its id")] = None,
     since_: Since = None,
     limit: Limit = None,
     as_json: Json = False,

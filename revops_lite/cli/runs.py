@@ -34,7 +34,7 @@ def _json(views: Views, run: Run) -> dict[str, Any]:
 @app.command("list")
 def list_(
     context: typer.Context,
-    state_: Annotated[str | None, typer.Option("--state")] = None,
+    state_: Annotated[str | None, typer.Option("--state", help="running, held, failed, …")] = None,
     workflow: Workflow = None,
     record: Record = None,
     agent: Annotated[str | None, typer.Option("--agent", help="runs in which this agent has a step")] = None,

@@ -28,6 +28,7 @@ from revops_lite.host.pool import Host
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.store.client import Clients
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
+from revops_lite.store.keys import PAUSED
 
 RECYCLE = 75
 GRACE = 5.0  # seconds for what runs when the host is asked to stop
@@ -58,7 +59,8 @@ def run(given: Mapping[str, Any], stop: threading.Event) -> int:
     os.chdir(root)
     import_from(root, given["agents"].values())
     with Clients(given["url"]) as clients:
-        work = WorkQueue(clients.commands, EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event))
+        sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
+        work = WorkQueue(clients.commands, sink, PAUSED)
         host = Host(
             work,
             partial(work.peek, clients.blocking()),

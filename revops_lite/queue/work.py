@@ -92,8 +92,10 @@ class WorkerCard:
 class WorkQueue:
     """RQ's data as agent hosts use it. Every method may raise BusError and may be repeated after one."""
 
-    def __init__(self, client: Redis, sink: EventSink) -> None:
+    def __init__(self, client: Redis, sink: EventSink, paused: str = "") -> None:
+        """`paused` is the key of the set of agent tags (second part of a job's id) that nobody may call now."""
         self._client = client
+        self._paused = paused
         self._sink = sink
         self._claim = LuaScript(client, "claim")
         self._finish = LuaScript(client, "finish")
@@ -101,7 +103,7 @@ class WorkQueue:
 
     def claim(self, worker: str, token: str, queues: Sequence[str], count: int, now: float) -> list[Claim]:
         """Up to `count` jobs, in flight from here on. The same `token` again returns the same jobs."""
-        keys = [names.worker(worker), names.worker_executions(worker)]
+        keys = [names.worker(worker), names.worker_executions(worker), self._paused]
         for queue in queues:
             keys += [names.queue(queue), names.started(queue)]
         prefixes = (names.job(""), names.execution("", "")[:-1], names.executions(""))

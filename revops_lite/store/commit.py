@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from revops_lite.engine.ids import agent_tag
 from revops_lite.engine.state import Changes, State
-from revops_lite.models import Context, Intent, OutNotice, Review, ReviewState, Run
+from revops_lite.models import BreakerState, Context, Intent, OutNotice, Review, ReviewState, Run
 from revops_lite.store import codec, keys
 from revops_lite.store.events import encode_event
 
@@ -27,7 +28,7 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
         else:
             yield ("SET", keys.doc(kind, id_), codec.dump(value), "EX", keys.DOC_TTL[kind])
             yield from _indexes(kind, id_, old, value)
-    yield from _small(changes)
+    yield from _small(before, changes)
     for event in changes.events:
         raw = encode_event(event)
         yield ("XADD", keys.EVENTS, "*", "e", raw)
@@ -41,9 +42,13 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
         yield ("EXPIRE", counts, keys.COUNTS_TTL)
 
 
-def _small(changes: Changes) -> Iterator[Command]:
+def _small(before: State, changes: Changes) -> Iterator[Command]:
     for name, breaker in changes.breakers.items():
         yield ("HSET", keys.BREAKERS, name, codec.dump(breaker))
+        was = before.breakers.get(name)
+        shut = breaker.state is BreakerState.OPEN
+        if shut != (was is not None and was.state is BreakerState.OPEN):
+            yield ("SADD" if shut else "SREM", keys.PAUSED, agent_tag(name))
     for (record, field), hold in changes.holds.items():
         name = f"{record}|{field}"
         yield ("HDEL", keys.HOLDS, name) if hold is None else ("HSET", keys.HOLDS, name, codec.dump(hold))

@@ -16,6 +16,7 @@
 | revops:breakers           | hash   | permanent           | agent -> models.Breaker                                   |
 | revops:holds              | hash   | permanent           | "record|field" -> models.Hold; the writer's gate reads it |
 | revops:parked             | hash   | permanent           | "run|step" -> agent whose breaker it waits for            |
+| revops:paused             | set    | permanent           | tags of agents whose breaker is open; CLAIM leaves them   |
 | revops:timers             | zset   | permanent           | timer -> due                                              |
 | revops:sent:<hash>        | zset   | 1 h                 | CRM calls of a record in the last hour                    |
 | revops:index:<kind>       | zset   | trimmed with them   | ids by time: runs, writes, reviews, notices, contexts     |
@@ -37,6 +38,7 @@ CONTROLLER = "revops:controller"
 BREAKERS = "revops:breakers"
 HOLDS = "revops:holds"
 PARKED = "revops:parked"
+PAUSED = "revops:paused"
 TIMERS = "revops:timers"
 AUDIT = "revops:audit"
 POLL = "revops:poll"
@@ -50,7 +52,7 @@ SENT_TTL = 3_600
 EVENTS_KEPT = 7 * DAY
 AUDIT_KEPT = 90 * DAY
 
-PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, TIMERS, POLL, EVENTS, AUDIT)
+PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT)
 
 
 def digest(text: str) -> str:

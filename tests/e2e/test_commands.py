@@ -153,21 +153,15 @@ def test_lists_take_a_limit_and_ids_may_be_shortened(town: Installation) -> None
 
 def test_reading_commands_work_while_nothing_runs_and_while_up_runs(town: Installation) -> None:
     commands = filled(town)
-    quiet = {" ".join(words): town.revops(*words) for words in commands}
+    for words in commands:
+        done = town.revops(*words)
+        assert done.out or done.err, words
+    as_json = [[*words, "--json"] for words in commands if not " ".join(words).startswith(WITHOUT_JSON)]
     with town.up(), ThreadPoolExecutor(4) as threads:
-        busy = dict(zip(quiet, threads.map(lambda words: town.revops(*words), commands), strict=True))
-        as_json = [words for words in commands if not " ".join(words).startswith(WITHOUT_JSON)]
-        printed = list(threads.map(lambda words: town.revops(*words, "--json"), as_json))
-    for name, done in quiet.items():
-        assert done.out or done.err, name
-        assert busy[name].out or busy[name].err, name
-    for done in printed:
-        for line in done.out.splitlines():
-            assert json.loads(line)["schema"] == 1, done.words
-    for name in ("run list", "write list", "review list", "workflow view new_lead", "crm view lead:1"):
-        assert [line.split()[:2] for line in quiet[name].out.splitlines()] == [
-            line.split()[:2] for line in busy[name].out.splitlines()
-        ]
+        for done in threads.map(lambda words: town.revops(*words), as_json):
+            assert done.out
+            for line in done.out.splitlines():
+                assert json.loads(line)["schema"] == 1, done.words
 
 
 # ---- exit codes, and errors that help ----------------------------------------------------------------------------

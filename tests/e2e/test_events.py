@@ -143,6 +143,25 @@ def test_emit_waits_and_shows_the_runs_it_started(greeting: Installation) -> Non
         assert "finished" in told.out
 
 
+def test_a_file_of_events_answers_for_each_of_its_lines(greeting: Installation) -> None:
+    names = ["Ada", "Line\u2028separator", "Grace"]
+    lines = [{"type": "lead.created", "record": f"lead:{n}", "data": {"name": name}} for n, name in enumerate(names)]
+    text = "\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    greeting.file("events.jsonl", f"\ufeff{text}\r\n")  # as a spreadsheet's export begins
+    with greeting.up():
+        sent = greeting.revops("emit", "--file", "events.jsonl", "--wait", "--json").items()
+    assert [[run["record"] for run in one["runs"]] for one in sent] == [["lead:0"], ["lead:1"], ["lead:2"]]
+    assert [one["runs"][0]["steps"][0]["values"]["greeting"] for one in sent] == [f"Hello {name}" for name in names]
+
+
+def test_emit_does_not_wait_for_a_workflow_that_the_running_up_does_not_know(greeting: Installation) -> None:
+    with greeting.up():
+        greeting.configure({"greeter": "greet"}, {"welcome": ["greeter"], "added": ["greeter"]})
+        done = greeting.revops("emit", "lead.created", "lead:1", "--data", '{"name": "Ada"}', "--wait", "--json")
+    assert [run["workflow"] for run in done.items()[0]["runs"]] == ["welcome"]
+    assert "another configuration" in done.err
+
+
 def test_what_is_sent_while_nothing_runs_is_handled_once_up_runs(greeting: Installation) -> None:
     lines = [{"type": "lead.created", "record": f"lead:{n}", "data": {"name": "A"}, "id": f"e{n}"} for n in range(20)]
     file = greeting.file("events.jsonl", "\n".join(map(json.dumps, lines)) + "\n\n")

@@ -149,7 +149,9 @@ def books(site: Installation) -> tuple[dict[str, Run], dict[str, list[Review]]]:
     """Runs by the lead's way, and the pending review items of each."""
     with site.redis() as client:
         views = Views(client)
-        runs = {run.record.removeprefix("lead:lead-"): run for run in views.runs(lambda run: run.workflow == "bad", None)}
+        runs = {
+            run.record.removeprefix("lead:lead-"): run for run in views.runs(lambda run: run.workflow == "bad", None)
+        }
         pending = views.pending()
     return runs, {way: [item for item in pending if item.run == run.id] for way, run in runs.items()}
 

@@ -82,14 +82,14 @@ def test_everything_beside_values_travels_too() -> None:
         target="deal:7",
         flags=[Flag("stale", "high", "14 d")],
         clears=("old",),
-        notices=[Notice("owner", "Hello", "text", "k1")],
+        notices=[Notice("owner", "Hello", "text", "k1", about=("stale",))],
         reports=[Report("week", "<p>")],
     )
     [plain] = ask([proposal]).proposals
     assert plain["target"] == "deal:7"
     assert plain["flags"] == [{"code": "stale", "severity": "high", "detail": "14 d"}]
     assert plain["clears"] == ["old"]
-    assert plain["notices"] == [{"to": "owner", "subject": "Hello", "body": "text", "key": "k1"}]
+    assert plain["notices"] == [{"to": "owner", "subject": "Hello", "body": "text", "key": "k1", "about": ["stale"]}]
     assert plain["reports"] == [{"name": "week", "html": "<p>"}]
 
 

@@ -1,16 +1,17 @@
 -- CLAIM: take up to k waiting jobs, oldest first, and mark them started. Nothing is ever between list and registry.
 --
--- KEYS  1 worker hash  2 worker's executions (set)  then per queue: list, started registry
+-- KEYS  1 worker hash  2 worker's executions (set)  3 tags of agents that nobody may call now (set; '' for none)
+--       then per queue: list, started registry
 -- ARGV  1 claim (made by the caller, once per call)  2 k  3 now (epoch s)  4 now as RQ writes it  5 lifetime of an
 --       execution (s)  6 worker name  7 prefix of job keys  8 prefix of execution keys  9 prefix of executions keys
 --       then per queue: its name
 -- Returns {{job id, execution id, queue, data, recoveries}, ...}. The same claim again returns the same jobs.
--- Ids without a readable, queued job behind them are dropped.
+-- Ids without a readable, queued job behind them are dropped. Jobs of agents that may not be called stay where they are.
 -- Told: nobody.
 
 local claim, k, now, stamp, ttl, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local job_prefix, execution_prefix, executions_prefix = ARGV[7], ARGV[8], ARGV[9]
-local taken = {}
+local taken, paused = {}, {}
 
 local function read(key)
   local found = redis.pcall('HMGET', key, 'data', 'status', 'recoveries')
@@ -33,14 +34,21 @@ if redis.call('HGET', KEYS[1], 'claim') == claim then
   return taken
 end
 
-for i = 3, #KEYS, 2 do
-  local queue = ARGV[9 + (i - 1) / 2]
+if KEYS[3] ~= '' then
+  for _, tag in ipairs(redis.call('SMEMBERS', KEYS[3])) do paused[tag] = true end
+end
+
+for i = 4, #KEYS, 2 do
+  local queue = ARGV[8 + i / 2]
+  local aside = {}
   while #taken < k do
     local job = redis.call('LPOP', KEYS[i])
     if not job then break end
     local job_key = job_prefix .. job
     local found = string.match(job, '^[%w_-]+$') and read(job_key) or {}
-    if found[1] and found[2] == 'queued' then
+    if paused[string.match(job, '^[^-]+%-([^-]+)%-')] then
+      aside[#aside + 1] = job
+    elseif found[1] and found[2] == 'queued' then
       local execution = claim .. '.' .. (#taken + 1)
       local member = job .. ':' .. execution
       local execution_key = execution_prefix .. member
@@ -57,6 +65,7 @@ for i = 3, #KEYS, 2 do
       taken[#taken + 1] = {job, execution, queue, found[1], tonumber(found[3] or '0') or 0}
     end
   end
+  for n = #aside, 1, -1 do redis.call('LPUSH', KEYS[i], aside[n]) end
 end
 
 if #taken > 0 then
