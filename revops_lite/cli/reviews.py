@@ -193,6 +193,8 @@ def _decide(
         _send(installation, items, decision, values, note, who(as_))
         if not installation.controller_is_up():
             out.remark(f"{len(items)} decision(s) accepted; they are carried out once `revops up` runs")
+            if as_json:
+                out.put_items([shapes.review(item) for item in items])
             return
         results = _await(views, items)
     _tell(results, as_json)

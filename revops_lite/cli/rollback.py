@@ -12,7 +12,7 @@ import typer
 
 from revops_lite.cli import out, shapes
 from revops_lite.cli.options import As, Json, Record, Since, since, state, who
-from revops_lite.errors import NotFound, Refused, UsageError
+from revops_lite.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from revops_lite.bootstrap import Installation
@@ -84,7 +84,7 @@ def _select(
 
 
 def _forecast(installation: Installation, writes: list[Write]) -> dict[str, list[dict[str, Any]]]:
-    """{revert, conflict, held}: judged by what the CRM holds now, as the writer will."""
+    """{rolled_back, conflicts, held}: judged by what the CRM holds now, as the writer will."""
     from revops_lite.rules.rollback import plan
 
     records = list(dict.fromkeys(write.record for write in writes))
@@ -93,17 +93,17 @@ def _forecast(installation: Installation, writes: list[Write]) -> dict[str, list
     by_record: dict[str, list[Write]] = {}
     for write in writes:
         by_record.setdefault(write.record, []).append(write)
-    result: dict[str, list[dict[str, Any]]] = {"revert": [], "conflict": [], "held": []}
+    result: dict[str, list[dict[str, Any]]] = {"rolled_back": [], "conflicts": [], "held": []}
     for record, mine in by_record.items():
         reverts, lost = plan(mine, standing.get(record, {}))
         for revert in reverts:
-            kind = "held" if _held(holds.get(record, {}), revert.field) else "revert"
+            kind = "held" if _held(holds.get(record, {}), revert.field) else "rolled_back"
             row = {"record": record, "field": revert.field, "current": revert.current, "restored": revert.target}
             result[kind].append({**row, "writes": list(revert.undoes)})
         for write in lost:
             current = standing.get(record, {}).get(write.field)
             row = {"record": record, "field": write.field, "current": current, "ours": write.after}
-            result["conflict"].append({**row, "writes": [write.id]})
+            result["conflicts"].append({**row, "writes": [write.id]})
     return result
 
 
@@ -114,17 +114,18 @@ def _held(holds: dict[str, Hold], field: str) -> bool:
 
 
 def _standing(installation: Installation, records: list[str]) -> dict[str, dict[str, Any]]:
-    """The values as the CRM holds them; without a CRM, as the context does."""
+    """The values as the CRM holds them; of records that it does not hold, as the context does."""
     from revops_lite.store.views import Views
 
-    if not installation.settings.rulebook.has_crm:
-        views = Views(installation.clients.commands)
-        contexts = {record: views.context(record) for record in records}
-        return {r: {n: f.value for n, f in c.fields.items()} for r, c in contexts.items() if c}
     found: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(records), 500):
-        page = installation.crm.read(records[start : start + 500])
-        found.update({name: dict(record.values) for name, record in page.items()})
+    if installation.settings.rulebook.has_crm:
+        for start in range(0, len(records), 500):
+            page = installation.crm.read(records[start : start + 500])
+            found.update({name: dict(record.values) for name, record in page.items()})
+    views = Views(installation.clients.commands)
+    for record in records:
+        if record not in found and (context := views.context(record)) is not None:
+            found[record] = {name: field.value for name, field in context.fields.items()}
     return found
 
 
@@ -132,7 +133,7 @@ def _show_forecast(forecast: dict[str, list[dict[str, Any]]], as_json: bool) -> 
     if as_json:
         out.put_json(dict(forecast))
         return
-    words = {"revert": "will revert", "held": "held", "conflict": "conflict: changed since"}
+    words = {"rolled_back": "will revert", "held": "held", "conflicts": "conflict: changed since"}
     rows = [
         (
             f"{row['record']}.{row['field']}",
@@ -149,7 +150,7 @@ def _show_forecast(forecast: dict[str, list[dict[str, Any]]], as_json: bool) -> 
 
 def _counts(forecast: dict[str, list[dict[str, Any]]]) -> str:
     return (
-        f"{len(forecast['revert'])} values will go back, {len(forecast['conflict'])} were changed since "
+        f"{len(forecast['rolled_back'])} values will go back, {len(forecast['conflicts'])} were changed since "
         f"and stay, {len(forecast['held'])} are on hold"
     )
 
@@ -279,5 +280,3 @@ def _report(views: Views, writes: list[Write], as_json: bool) -> None:
         out.say(f"{len(done)} writes rolled back, {len(conflicts)} conflicts, {len(held)} held")
         if items:
             out.say("what could not go back waits in `revops review list --reason rollback`")
-    if not done and not items and not writes:
-        raise NotFound("no applied write fits")

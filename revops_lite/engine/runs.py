@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import effects, ids, steps
+from revops_lite.engine import breakers, effects, ids, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     CrmRecord,
@@ -241,6 +241,8 @@ def cancelled(draft: Draft) -> None:
     for step in run.steps.values():
         if step.state is StepState.PARKED:
             draft.changes.parked[steps.parked_key(run, step)] = (step.agent, False)
+        elif step.state is StepState.RUNNING:  # nobody will hear its result: a probe or a place is free again
+            breakers.neutral(draft, step.agent, steps.parked_key(run, step))
     steps.finish(draft, replace(run, waits_for=()), RunState.CANCELLED, f"cancelled by {by}")
     _close_reviews(draft, run, by)
 
@@ -328,6 +330,7 @@ def _retry(draft: Draft, rest: str) -> None:
 def _unpark(draft: Draft, agent: str, at_most: int) -> None:
     """Parked steps try their agent again; where it lets none through they stay parked."""
     waiting = draft.parked(agent)
+    begun = False
     draft.need("run", [key.partition("|")[0] for key in waiting[:at_most]])
     for key in waiting[:at_most]:
         run_id, _, name = key.partition("|")
@@ -339,8 +342,9 @@ def _unpark(draft: Draft, agent: str, at_most: int) -> None:
         steps.settle(draft, run)
         if run.steps[name].state is StepState.PARKED:
             return
-    if len(waiting) > at_most > 1:
-        draft.timer(f"unpark|{agent}", draft.now)
+        begun = True
+    if len(waiting) > at_most and (at_most > 1 or not begun):
+        draft.timer(f"{'unpark' if at_most > 1 else 'probe'}|{agent}", draft.now)
 
 
 def _release(draft: Draft, rest: str) -> None:

@@ -165,6 +165,9 @@ def finished(draft: Draft) -> None:
         return
     draft.count("steps")
     draft.count(f"agent.{step.agent}.runs")
+    if step.agent not in draft.rulebook.agents:  # taken out of the configuration while it was called
+        advance(draft, _fail(draft, run, step, f"agent {step.agent!r} is no longer configured"))
+        return
     match data["outcome"]:
         case "done":
             run = _answered(draft, run, step, list(data.get("proposals") or []))

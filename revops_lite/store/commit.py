@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from revops_lite.engine.ids import agent_tag
-from revops_lite.engine.state import Changes, State
+from revops_lite.engine.state import Changes, State, over
 from revops_lite.models import BreakerState, Context, Intent, OutNotice, Review, ReviewState, Run
 from revops_lite.store import codec, keys
 from revops_lite.store.events import encode_event
@@ -26,7 +26,8 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
         if kind == "context":
             yield from _context(old, value, now)
         else:
-            yield ("SET", keys.doc(kind, id_), codec.dump(value), "EX", keys.DOC_TTL[kind])
+            ttl = keys.DOC_TTL[kind] if over(value) else keys.OPEN_TTL
+            yield ("SET", keys.doc(kind, id_), codec.dump(value), "EX", ttl)
             yield from _indexes(kind, id_, old, value)
     yield from _small(before, changes)
     for event in changes.events:

@@ -46,6 +46,7 @@ POLL = "revops:poll"
 DAY = 86_400
 SEEN_TTL = 7 * DAY
 DOC_TTL = {"run": 90 * DAY, "write": 90 * DAY, "intent": 90 * DAY, "review": 180 * DAY, "notice": 90 * DAY}
+OPEN_TTL = 400 * DAY  # of a document that has not come to its end: nobody waits for a person longer than that
 CONTEXT_TTL = 180 * DAY
 COUNTS_TTL = 35 * DAY
 SENT_TTL = 3_600

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_snapshots import confidence_of, lead, snap, values_of
 
+from agent_snapshots import confidence_of, lead, snap, values_of
 from agents.enrichment import Enriched, enrich
 from agents.evidence import reading
 from agents.evidence.reading import WORDS, domain_of, span

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_snapshots import lead
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent_snapshots import lead
 from agents.enrichment import enrich
 from agents.evidence.reading import FIELDS
 from agents.lead_alert import alert

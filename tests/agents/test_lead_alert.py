@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from agent_snapshots import lead
 
+from agent_snapshots import lead
 from agents.lead_alert import alert
 from revops_lite import Notice, Skip
 

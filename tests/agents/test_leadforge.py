@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from agent_snapshots import confidence_of, lead, snap, values_of
 
+from agent_snapshots import confidence_of, lead, snap, values_of
 from agents.enrichment import enrich
 from agents.routing import route
 from agents.scoring import score

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from agent_snapshots import NOW, confidence_of, lead, values_of
 
+from agent_snapshots import NOW, confidence_of, lead, values_of
 from agents.routing import pick, route
 from revops_lite import Proposal, Skip
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from agent_snapshots import NOW, confidence_of, lead, snap, values_of
 
+from agent_snapshots import NOW, confidence_of, lead, snap, values_of
 from agents.scoring import score
 
 IDEAL = {

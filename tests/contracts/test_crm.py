@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from crm_contract import RELATIONS, Clock, CrmContract
 from memory_crm import MemoryCrm
-
 from revops_lite.crm.none import NoCrm
 from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.errors import CrmRefused

@@ -14,10 +14,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import typer.main
-from pages import PAGES, ROOT, anchor, codes, page, rows, sections
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pages import PAGES, ROOT, anchor, codes, page, rows, sections
 from revops_lite import errors, models
 from revops_lite.cli import shapes
 from revops_lite.cli.app import app
@@ -136,6 +136,13 @@ def test_the_usage_of_a_command_has_all_its_options_and_no_other(name: str) -> N
     words = {word for param in COMMANDS[name].params for word in (*param.opts, *param.secondary_opts)}
     there = {word for word in words if word.startswith("--")}
     assert told == there
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_and_each_of_its_options_says_what_it_is_for(name: str) -> None:
+    assert COMMANDS[name].help
+    silent = [p.opts for p in COMMANDS[name].params if p.param_type_name == "option" and not getattr(p, "help", None)]
+    assert silent == []
 
 
 def test_the_readme_names_only_options_that_are_there() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from pages import ROOT, blocks, marked, page
 
 PATIENCE = 60.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-
 import pytest
 
 from installation import Installation, until
@@ -15,7 +14,7 @@ from revops_lite.store.views import Views
 pytestmark = pytest.mark.real
 
 LEADS = 30
-COOLDOWN = 3.0  # seconds
+COOLDOWN = 2.0  # seconds
 
 # Appends a line a call: when it began. Fails while the file `failing` is there.
 FLAKY = """
@@ -86,25 +85,26 @@ def step_states(site: Installation) -> dict[str, int]:
 
 
 def check_open(site: Installation, at: int, leads: int) -> None:
-    """Open at exactly the `at`-th call; nothing is called any more; ops was told once; the rest is parked."""
+    """It opened at exactly the `at`-th call; ops was told; the rest is parked.
+
+    However slow this machine is: a probe may be under way by now, and fails as long as the agent does.
+    """
     until(lambda: step_states(site) == {"failed": at, "parked": leads - at}, "the rest is parked")
-    found = breaker(site)
-    assert found.state == "open"
-    assert len(calls(site)) == at
+    opened_at = breaker(site).opened_at
+    assert opened_at is not None
+    assert len([call for call in calls(site) if call < opened_at + COOLDOWN]) == at
     until(lambda: ops(site), "ops is told")
 
 
-def check_recovered(site: Installation, at: int, leads: int, opened: Breaker) -> None:
-    """One probe after the cooldown, then all that was parked."""
+def check_recovered(site: Installation, at: int, leads: int) -> None:
+    """One probe at a time after each cooldown, and when one succeeds all that was parked."""
     until(lambda: step_states(site) == {"failed": at, "done": leads - at}, "all that was parked has run")
     until(lambda: site.settled() == {"failed": at, "finished": leads - at}, "all runs have ended")
-    began = sorted(calls(site))
-    assert len(began) == leads
-    assert opened.until is not None
-    assert began[at] >= opened.until
     assert breaker(site).state == "closed"
     audit = [entry["what"] for entry in site.audit() if entry["what"].startswith("breaker.")]
-    assert audit == ["breaker.closed", "breaker.probing", "breaker.opened"]
+    probes = audit.count("breaker.probing")
+    assert audit == ["breaker.closed", *["breaker.probing"] * probes, "breaker.opened"]
+    assert len(calls(site)) == leads + probes - 1  # all of them once, and the probes that failed
     assert len(ops(site)) == 1
     assert "scoring" in ops(site)[0]["subject"]
 
@@ -117,12 +117,10 @@ def test_five_failures_one_after_the_other_open_the_breaker_at_the_fifth(site: I
         for number in range(5):
             emit(site, range(number, number + 1))
             until(lambda n=number: step_states(site).get("failed") == n + 1, "it has failed")
-        opened = breaker(site)
-        assert opened.state == "open"
-        (site.root / "failing").unlink()
         emit(site, range(5, 10))
         check_open(site, at=5, leads=10)
-        check_recovered(site, at=5, leads=10, opened=opened)
+        (site.root / "failing").unlink()
+        check_recovered(site, at=5, leads=10)
         assert up.stop() == 0
 
 
@@ -134,7 +132,7 @@ def test_of_thirty_at_once_a_broken_agent_is_called_five_times(site: Installatio
         emit(site, range(LEADS))
         check_open(site, at=5, leads=LEADS)
         (site.root / "failing").unlink()
-        check_recovered(site, at=5, leads=LEADS, opened=breaker(site))
+        check_recovered(site, at=5, leads=LEADS)
         assert up.stop() == 0
 
 
@@ -143,7 +141,7 @@ def test_a_failed_probe_parks_again_for_twice_as_long_and_tells_nobody(site: Ins
     site.file("failing", "")
     with site.up() as up:
         emit(site, range(LEADS))
-        until(lambda: len(calls(site)) == 7, "five calls, then two probes")
+        until(lambda: len(calls(site)) >= 7, "five calls, then two probes")
         (site.root / "failing").unlink()
         until(lambda: site.settled() == {"failed": 5, "finished": LEADS - 5}, "all runs have ended")
         began = sorted(calls(site))
@@ -154,23 +152,25 @@ def test_a_failed_probe_parks_again_for_twice_as_long_and_tells_nobody(site: Ins
 
 
 @pytest.mark.parametrize("processes", [1, 0])
-def test_no_call_begins_while_the_breaker_of_a_proven_agent_is_open(site: Installation, processes: int) -> None:
-    """It has worked before, so many of its calls are under way at once; from the opening on there is none."""
-    flaky(site, processes=processes, pause=0.02)
+def test_a_proven_agent_that_breaks_fails_five_leads_however_many_are_under_way(
+    site: Installation, processes: int
+) -> None:
+    """Sixteen calls are under way when the fifth fails: the others park like all that follow, and run later."""
+    many = 4 * LEADS
+    flaky(site, processes=processes, pause=0.1)
     with site.up() as up:
         emit(site, range(LEADS))
         until(lambda: site.settled() == {"finished": LEADS}, "it works")
         site.file("failing", "")
-        emit(site, range(LEADS, 2 * LEADS))
-        opened = until(lambda: (b := breaker(site)).state == "open" and b, "it opens")
+        emit(site, range(LEADS, LEADS + many))
+        until(lambda: step_states(site) == {"done": LEADS, "failed": 5, "parked": many - 5}, "the rest is parked")
+        opened_at = breaker(site).opened_at
+        assert opened_at is not None
+        assert len([call for call in calls(site) if call < opened_at + COOLDOWN]) < LEADS + many
+        begun = COOLDOWN / 2  # what was claimed before has begun by now, and the first probe has not
+        assert not [call for call in calls(site) if opened_at + begun < call < opened_at + COOLDOWN]
         (site.root / "failing").unlink()
-        until(lambda: not set(step_states(site)) & {"running", "pending"}, "the rest is parked")
-        assert opened.opened_at is not None
-        assert opened.until is not None
-        at_most = LEADS + 5 + 16 - 1
-        assert len(calls(site)) <= at_most
-        until(lambda: set(site.settled()) == {"finished", "failed"}, "all runs have ended")
-        assert [at for at in calls(site) if opened.opened_at + 0.25 < at < opened.until] == []
+        until(lambda: site.settled() == {"failed": 5, "finished": LEADS + many - 5}, "all that was parked has run")
         assert len(ops(site)) == 1
         assert up.stop() == 0
 
@@ -181,9 +181,9 @@ def test_a_breaker_stays_open_over_a_restart(site: Installation) -> None:
     with site.up() as up:
         emit(site, range(LEADS))
         check_open(site, at=5, leads=LEADS)
-        opened = breaker(site)
         up.kill()
-    (site.root / "failing").unlink()
     with site.up() as up:
-        check_recovered(site, at=5, leads=LEADS, opened=opened)
+        check_open(site, at=5, leads=LEADS)
+        (site.root / "failing").unlink()
+        check_recovered(site, at=5, leads=LEADS)
         assert up.stop() == 0

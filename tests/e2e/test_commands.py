@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from installation import Installation, until
 
 SURE_AND_UNSURE = """

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from installation import Installation, until
 
+from installation import Installation, until
 from revops_lite import Client
 from revops_lite.store import keys
 

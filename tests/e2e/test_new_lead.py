@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from installation import REPOSITORY, Installation, until
 
 LEADFORGE = Path(os.environ.get("REVOPS_SHARED") or REPOSITORY.parent / "shared") / "data" / "leadforge"

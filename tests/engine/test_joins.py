@@ -8,50 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
-from revops_lite.engine import Changes, Missing, State, decide
-from revops_lite.engine.ids import run_id
-from revops_lite.models import Event, Review, Run, Write
+from engine_play import Answer, Play
+from revops_lite.models import Review, Run, Write
 from revops_lite.policy import AgentPolicy, Governance, Rulebook, StepDef, WorkflowDef
 
-LEAD = "lead:1"
 NAMES = ("a", "b", "c")
-
-
-class Answer(BaseModel):
-    industry: str | None = None
-
-
-class Play:
-    """The engine by hand: events in, the state they lead to."""
-
-    def __init__(self, rulebook: Rulebook) -> None:
-        self.rulebook = rulebook
-        self.state = State()
-
-    def send(self, event: Event, now: float = 1.0) -> Changes:
-        while True:
-            try:
-                changes = decide(self.state, self.rulebook, event, now)
-                break
-            except Missing as missing:
-                self.state.docs.update(dict.fromkeys(missing.keys))
-        self.state.apply(changes)
-        for report in self._reports(changes):
-            self.send(report, now)
-        return changes
-
-    def _reports(self, changes: Changes) -> list[Event]:
-        """A CRM that takes every call."""
-        planned = [i for (kind, _), i in changes.docs.items() if kind == "intent" and i.state == "planned"]
-        return [
-            Event(f"{i.id}|{i.passes}|applied", "write.applied", i.record, "writer", 1.0, {"intent": i.id}, run=i.run)
-            for i in planned
-        ]
-
-    def find(self, kind: type) -> list[Any]:
-        return [value for value in self.state.docs.values() if isinstance(value, kind)]
 
 
 def rulebook(priorities: dict[str, int]) -> Rulebook:
@@ -67,25 +29,15 @@ def rulebook(priorities: dict[str, int]) -> Rulebook:
 def play(order: tuple[str, ...], claims: dict[str, tuple[str, float, int]]) -> Play:
     """Run the workflow with the steps answering in this order: name -> (value, confidence, priority)."""
     game = Play(rulebook({name: claims[name][2] for name in sorted(claims)}))
-    game.send(Event("e1", "lead.created", LEAD, "cli", 1.0))
-    run = run_id("e1", "parallel")
-    record = {"values": {"industry": "before"}, "created_at": 0.0, "updated_at": 0.0}
-    data = {"asked_at": 1.0, "records": {LEAD: record}, "related": {}}
-    game.send(Event(f"{run}|loaded", "record.loaded", LEAD, "reader", 1.0, data, run=run))
+    run = game.start("parallel", {"industry": "before"})
     for at, name in enumerate(order, 2):
         value, confidence, _ = claims[name]
-        answer = {
-            "step": name,
-            "attempt": 1,
-            "outcome": "done",
-            "proposals": [{"values": {"industry": value}, "confidence": {"*": confidence}}],
-        }
-        game.send(Event(f"{run}|{name}|1|finished", "step.finished", LEAD, "host", 1.0, answer, run=run), float(at))
+        game.answer(run, name, {"industry": value}, confidence, float(at))
     return game
 
 
 def standing(game: Play) -> Any:
-    return game.state.docs["context", LEAD].fields["industry"].value
+    return game.value("industry")
 
 
 def test_the_higher_priority_wins_whoever_answers_first() -> None:
