@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,9 @@ from typing import Any, Self, TextIO
 from uuid import uuid4
 
 from revops_lite import config
+from revops_lite.audit import folder
+from revops_lite.audit.folder import Trail
+from revops_lite.audit.seal import Sealer
 from revops_lite.config import Settings
 from revops_lite.controller import Controller
 from revops_lite.crm.none import NoCrm
@@ -25,6 +28,7 @@ from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.runs import truthy
 from revops_lite.errors import ConfigError, EventRefused
 from revops_lite.host.pool import Host
+from revops_lite.host.prints import agents_to_log, host_log
 from revops_lite.models import Event
 from revops_lite.notifier import Notifier
 from revops_lite.notify import open_channels
@@ -38,6 +42,7 @@ from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.reader import Loader, Poller
 from revops_lite.server import Lease, connect_or_start
 from revops_lite.service import Service
+from revops_lite.store.audit import AuditStream
 from revops_lite.store.client import Clients, check_durable, shown, version
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key, validate
 from revops_lite.store.keys import PAUSED, digest
@@ -100,6 +105,10 @@ class Installation:
     def address(self) -> str:
         """Where Redis is, without a password."""
         return shown(self.clients.url)
+
+    def until_closed(self, something: AbstractContextManager[object]) -> None:
+        """Enter it now; it is left when this is closed."""
+        self._stack.enter_context(something)
 
     def close(self) -> None:
         self._stack.close()
@@ -195,6 +204,7 @@ def orchestrator(installation: Installation, stream: TextIO, *, until_idle: bool
     _crm_services(installation, parts)
     _notifier(installation, parts, stream)
     _hosts(installation, parts, WorkQueue(clients.commands, sink, PAUSED))
+    _sealer(installation, parts)
     if installation.lease:
         parts.restart_server = partial(_restart, installation.lease)
     return Orchestrator(parts, sole=installation.lease is not None, until_idle=until_idle)
@@ -242,6 +252,18 @@ def _notifier(installation: Installation, parts: Parts, stream: TextIO) -> None:
     parts.on_stop.append(partial(notifier.close, 3.0))
 
 
+def _sealer(installation: Installation, parts: Parts) -> None:
+    """The last to stop. Raises AuditError where Redis has been emptied behind the back of its trail."""
+    settings, store = installation.settings, installation.store
+    place = settings.root / "var" / "audit"
+    key = folder.read_key(place, settings.audit.key, settings.root, make=True)
+    stream = AuditStream(installation.clients.commands)
+    sealer = Sealer(Trail(place, key), stream, lambda event: store.append([event]), settings.audit.anchor)
+    sealer.check(redis_is_new=not store.controller())
+    parts.services["sealer"] = Service("sealer", sealer.tick, sealer.next_due)
+    parts.on_stop.append(sealer.close)
+
+
 def fleet_of(installation: Installation) -> Fleet:
     """Which hosts serve which agents: those with the same `env` share a queue and its hosts."""
     settings = installation.settings
@@ -270,6 +292,8 @@ def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
     if settings.workers.processes:
         return
     os.chdir(settings.root)
+    installation.until_closed(host_log(fleet.logs / "agents.log"))
+    installation.until_closed(agents_to_log())
     host = Host(
         work,
         partial(work.peek, installation.clients.blocking()),

@@ -70,6 +70,10 @@ class QueueError(RevopsError):
     """A job cannot be read or run."""
 
 
+class AuditError(RevopsError):
+    """The sealed audit trail is not what it was."""
+
+
 # ---- the CRM's answers: what the writer may conclude from each --------------------------------------------------
 
 

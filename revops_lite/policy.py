@@ -94,7 +94,7 @@ class Governance:
     human_wins_for: float = 30 * 86400.0
     conflict_order: tuple[str, ...] = ("priority", "confidence", "recency")
     conflict_margin: float = 0.05
-    hold_field: str | None = None
+    hold_field: str | None = "legal_hold"
     mode: Mode = Mode.AUTO
     fields: Mapping[str, FieldPolicy] = field(default_factory=dict)  # by "kind.field"
 

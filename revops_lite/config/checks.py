@@ -39,6 +39,8 @@ def check_sections(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]
     for name, channel in config.notify.channels.items():
         yield from _channel(name, channel)
     yield from _addressed(config, data)
+    if config.audit.key and not is_reference(config.audit.key):
+        yield Problem(("audit", "key"), _REFERENCE_MEND)
     yield from _governance(config.governance, names_in(data, "agents"))
     for reason in config.review.expires:
         if reason not in set(Reason):
@@ -160,6 +162,9 @@ def _addressed(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]:
         if value and value not in channels:
             mend = f"add [notify.channels.{value}]"
             yield Problem(("notify", name), unknown("channel", value, channels, mend))
+    anchor = config.audit.anchor
+    if anchor and anchor not in channels:
+        yield Problem(("audit", "anchor"), unknown("channel", anchor, channels, f"add [notify.channels.{anchor}]"))
 
 
 def _governance(governance: GovernanceTable, agents: Collection[str]) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from revops_lite.config.credentials import is_reference, secret
 from revops_lite.config.tables import (
     AgentTable,
+    AuditSettings,
     ChannelSettings,
     Config,
     CrmSettings,
@@ -38,6 +39,7 @@ class Settings:
     crm: CrmSettings
     notify: NotifySettings
     workers: WorkersSettings
+    audit: AuditSettings
     rulebook: Rulebook
     warnings: tuple[str, ...] = ()  # not wrong, but probably not meant
 
@@ -74,6 +76,7 @@ def build(config: Config, path: Path, specs: Mapping[str, AgentSpec], warnings: 
         crm=crm,
         notify=_notify(config.notify, root),
         workers=config.workers,
+        audit=config.audit,
         rulebook=_rulebook(config, specs),
         warnings=warnings,
     )

@@ -207,6 +207,13 @@ class ReviewTable(Table):
     expires: dict[str, Length] = Field(default_factory=dict)
 
 
+class AuditSettings(Table):
+    """The sealed audit trail: the channel that gets its head once a day, and the key ("": both in var/audit)."""
+
+    anchor: str = ""
+    key: str = ""
+
+
 class Config(Table):
     """The whole file."""
 
@@ -217,5 +224,6 @@ class Config(Table):
     workers: WorkersSettings = Field(default_factory=WorkersSettings)
     governance: GovernanceTable = Field(default_factory=GovernanceTable)
     review: ReviewTable = Field(default_factory=ReviewTable)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     agents: dict[str, AgentTable] = Field(default_factory=dict)
     workflows: dict[str, WorkflowTable] = Field(default_factory=dict)

@@ -8,6 +8,7 @@ proposals.py what a proposal may write: arbitration and governance, flags and no
 writes.py    what the writer and the notifier reported
 reviews.py   what people decided, and holds
 breakers.py  parking and probing
+trail.py     what the audit sealer reports
 """
 
 from revops_lite.engine.decide import decide

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from revops_lite.engine import breakers, reviews, rollback, runs, steps, writes
+from revops_lite.engine import breakers, reviews, rollback, runs, steps, trail, writes
 from revops_lite.engine.state import Changes, Draft, State
 from revops_lite.models import Event
 from revops_lite.policy import Rulebook
@@ -31,6 +31,8 @@ HANDLERS: dict[str, Callable[[Draft], None]] = {
     "rollback.requested": rollback.requested,
     "breaker.opened": breakers.opened_by_hand,
     "breaker.reset": breakers.reset_by_hand,
+    "audit.anchored": trail.anchored,
+    "audit.stuck": trail.stuck,
     "event.unreadable": runs.unreadable,
     "timer.due": runs.due,
     "workflow.started": runs.started_by_hand,

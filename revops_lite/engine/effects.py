@@ -118,7 +118,6 @@ def ask(draft: Draft, item: Review) -> None:
         item = replace(item, expires_at=draft.now + seconds)
         draft.timer(f"expire|{item.id}", draft.now + seconds)
     draft.put(item)
-    draft.count("reviews")
     draft.audit("review.asked", record=item.record, run=item.run, field=item.field, rule=item.reason)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf, nextafter
 from typing import Any
 
 from revops_lite.engine import effects, ids
@@ -44,7 +45,6 @@ class Fate:
 
 def settle(draft: Draft, run: Run, step: Step, asked: Asked) -> Fate:
     """One field's way. A PLANNED write in the answer still has to be planned, with the others of its record."""
-    draft.count("proposals")
     agent = draft.rulebook.agents[step.agent]
     incumbent = draft.context(asked.record).fields.get(asked.field)
     standing = incumbent.value if incumbent else None
@@ -164,7 +164,8 @@ def _against_others(
         incumbent.at,
         is_person(incumbent.writer),
     )
-    ours = arbitration.Claim(asked.value, agent.name, agent.priority, asked.confidence, draft.now)
+    later = max(draft.now, nextafter(incumbent.at, inf))  # by the log, even where one batch shares one clock reading
+    ours = arbitration.Claim(asked.value, agent.name, agent.priority, asked.confidence, later)
     return arbitration.arbitrate([theirs, ours], policy, policy.fields.get(f"{asked.kind}.{asked.field}"), draft.now)
 
 
@@ -257,6 +258,5 @@ def _who(agent: AgentPolicy, asked: Asked) -> str:
 
 
 def _tell(draft: Draft, write: Write, rule: str, claims: list[str]) -> None:
-    draft.count("conflicts")
     about = {**effects.facts(write), "note": " against ".join(claims)}
     draft.audit("conflict.decided", who=write.agent, rule=rule, **about)

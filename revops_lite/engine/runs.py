@@ -89,10 +89,9 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
     draft.put(run)
     if deadline is not None and deadline > draft.now:
         draft.timer(f"deadline|{id_}", deadline)
-    elif deadline is not None:  # it came too late to be met: counted, but no reason to wake anyone
-        draft.count(f"deadline_missed.{workflow.name}")
     draft.audit("run.started", who=event.source, record=run.record, run=id_, rule=workflow.name, note=event.id)
-    draft.count(f"runs.{workflow.name}.started")
+    if run.deadline_missed:  # it came too late to be met: counted, but no reason to wake anyone
+        draft.audit("deadline.missed", record=run.record, run=id_, note="before the run could start")
     if run.loaded:
         _seed(draft, run)
         steps.advance(draft, run)
@@ -308,7 +307,6 @@ def _deadline(draft: Draft, run_id: str) -> None:
     if run is None or run.state in steps.ENDED:
         return
     draft.put(replace(run, deadline_missed=True))
-    draft.count(f"deadline_missed.{run.workflow}")
     draft.audit("deadline.missed", record=run.record, run=run.id)
     if run.state is RunState.HELD:
         return  # a person is being waited for, and has been told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -82,7 +81,6 @@ class Changes:
     jobs: list[Job] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
     drained: list[str] = field(default_factory=list)  # queues whose unclaimed jobs come back: a breaker opened
 
     def add(self, later: Changes) -> None:
@@ -95,7 +93,6 @@ class Changes:
         self.jobs += later.jobs
         self.events += later.events
         self.audit += later.audit
-        self.counts.update(later.counts)
         self.drained += later.drained
 
 
@@ -183,10 +180,10 @@ class Draft:
             self.changes.docs[_KINDS[type(value)], value.id] = value
 
     def audit(self, what: str, who: str = "controller", **facts: Any) -> None:
-        self.changes.audit.append(AuditEntry(at=self.now, what=what, who=who, **facts))
-
-    def count(self, name: str, by: int = 1) -> None:
-        self.changes.counts[name] += by
+        """One entry of the trail. The health figures are counted from these entries, and from nothing else."""
+        run = self.run(facts.get("run"))
+        flow = run.workflow if run else ""
+        self.changes.audit.append(AuditEntry(at=self.now, what=what, who=who, workflow=flow, **facts))
 
     def timer(self, name: str, due: float | None) -> None:
         self.changes.timers[name] = due

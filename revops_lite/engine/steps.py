@@ -59,14 +59,17 @@ def settle(draft: Draft, run: Run) -> Run:
 
 
 def finish(draft: Draft, run: Run, state: RunState, note: str = "") -> Run:
+    if run.deadline_at is not None and draft.now > run.deadline_at and not run.deadline_missed:
+        run = replace(run, deadline_missed=True)  # its alarm was not heard in time, and will not be
+        draft.audit("deadline.missed", record=run.record, run=run.id)
     run = replace(run, state=state, finished_at=draft.now, note=note or run.note)
     draft.put(run)
     context = draft.context(run.record)
     if run.id in context.runs:
         draft.put(replace(context, runs={id_: other for id_, other in context.runs.items() if id_ != run.id}))
     draft.timer(f"deadline|{run.id}", None)
-    draft.audit(f"run.{state}", record=run.record, run=run.id, note=run.note)
-    draft.count(f"runs.{run.workflow}.{state}")
+    took = max(0.0, draft.now - run.trigger.time) * 1000
+    draft.audit(f"run.{state}", record=run.record, run=run.id, note=run.note, elapsed_ms=round(took, 3))
     workflow = draft.rulebook.workflows.get(run.workflow)
     if state is RunState.FAILED and workflow is not None and workflow.on_failure == "rollback":
         draft.need("write", run.writes)
@@ -163,8 +166,6 @@ def finished(draft: Draft) -> None:
     if run is None or step is None or run.state in ENDED or not _expected(step, data):
         draft.audit("step.late", who=event.source, record=event.subject, run=event.run, note=str(data.get("step")))
         return
-    draft.count("steps")
-    draft.count(f"agent.{step.agent}.runs")
     if step.agent not in draft.rulebook.agents:  # taken out of the configuration while it was called
         advance(draft, _fail(draft, run, step, f"agent {step.agent!r} is no longer configured"))
         return
@@ -205,7 +206,6 @@ def _answered(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]])
     outputs, problems = check(draft, run, step, outputs)
     if problems:
         return quarantine(draft, run, step, outputs, problems)
-    draft.count("handoffs.passed")
     return accept(draft, run, step, outputs)
 
 
@@ -244,20 +244,24 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
         because="; ".join(str(o["because"]) for o in outputs if o.get("because")),
         problems=(),
     )
+    proposed = sum(len(output["values"]) for output in outputs)
     if waiting and step.wait_for_review:
         run = replace(run, waits_for=(*run.waits_for, *waiting))
         problem = f"waits for the review of {len(waiting)} withheld value(s)"
+        _tell(draft, run, step, "step.quarantined", note=problem, proposals=proposed)
         return put_step(draft, run, replace(step, state=StepState.QUARANTINED, problems=(problem,)))
-    return complete(draft, run, step)
+    return complete(draft, run, step, proposed)
 
 
-def complete(draft: Draft, run: Run, step: Step) -> Run:
+def complete(draft: Draft, run: Run, step: Step, proposals: int = 0) -> Run:
     """The step is done: history, and the event that other workflows may start on."""
+    by_person = run.steps[step.name].state is StepState.QUARANTINED
     run = put_step(draft, run, replace(step, state=StepState.DONE, finished_at=step.finished_at or draft.now))
     confidence = min(step.confidence.values(), default=None)
     touch = Touch(draft.now, step.agent, run.id, "done", step.values, confidence, step.because)
     draft.touch(run.record, touch)
-    draft.audit("step.done", who=step.agent, record=run.record, run=run.id, note=step.because)
+    rule = "review" if by_person else "checkpoint"
+    _tell(draft, run, step, "step.done", rule=rule, note=step.because, proposals=proposals)
     draft.changes.events.append(
         Event(
             id=f"{run.id}|{step.name}|{step.attempt}|complete",
@@ -290,15 +294,14 @@ def quarantine(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]
         output=tuple(outputs),
     )
     effects.ask(draft, item)
-    draft.count("handoffs.stopped")
+    _tell(draft, run, step, "step.quarantined", rule="checkpoint", note="; ".join(problems))
     run = replace(run, reviews=(*run.reviews, item.id), waits_for=(*run.waits_for, item.id))
     return put_step(draft, run, replace(step, state=StepState.QUARANTINED, problems=problems, finished_at=draft.now))
 
 
 def _skipped(draft: Draft, run: Run, step: Step, why: str) -> Run:
     breakers.passed(draft, step.agent, parked_key(run, step))
-    draft.count("handoffs.passed")
-    draft.audit("step.skipped", who=step.agent, record=run.record, run=run.id, note=why)
+    _tell(draft, run, step, "step.skipped", note=why)
     draft.touch(run.record, Touch(draft.now, step.agent, run.id, "skipped", note=why))
     return put_step(draft, run, replace(step, state=StepState.SKIPPED, because=why, finished_at=draft.now))
 
@@ -309,14 +312,14 @@ def _later(draft: Draft, run: Run, step: Step, why: str, after: float) -> Run:
         return _fail(draft, run, step, f"asked for another try {step.attempt} times; the last: {why}")
     due = draft.now + min(max(after, 0.0), 86_400.0)
     draft.timer(f"retry|{run.id}|{step.name}", due)
-    draft.audit("step.retried", who=step.agent, record=run.record, run=run.id, note=why)
+    _tell(draft, run, step, "step.retried", note=why)
     return put_step(draft, run, replace(step, state=StepState.PENDING, due=due, because=why))
 
 
 def _failed(draft: Draft, run: Run, step: Step, error: str) -> Run:
     key = parked_key(run, step)
-    draft.count(f"agent.{step.agent}.failures")
     if breakers.failed(draft, step.agent, key, error):
+        _tell(draft, run, step, "step.parked", note=error)
         draft.changes.parked[key] = (step.agent, True)
         return put_step(draft, run, replace(step, state=StepState.PARKED, problems=(error,)))
     return _fail(draft, run, step, error)
@@ -334,10 +337,18 @@ def _fail(draft: Draft, run: Run, step: Step, error: str) -> Run:
         problems=(error,),
     )
     effects.ask(draft, item)
-    draft.audit("step.failed", who=step.agent, record=run.record, run=run.id, note=error)
+    _tell(draft, run, step, "step.failed", note=error)
     draft.touch(run.record, Touch(draft.now, step.agent, run.id, "failed", note=error))
     run = replace(run, reviews=(*run.reviews, item.id))
     return put_step(draft, run, replace(step, state=StepState.FAILED, problems=(error,), finished_at=draft.now))
+
+
+def _tell(draft: Draft, run: Run, step: Step, what: str, **facts: Any) -> None:
+    """An audit entry about a step; where it is its agent's answer that is being decided, with how long that took."""
+    event, data = draft.event, draft.event.data
+    answered = event.type == "step.finished" and (data.get("step"), data.get("attempt")) == (step.name, step.attempt)
+    took = float(data.get("elapsed_ms") or 0.0) if answered else None
+    draft.audit(what, who=step.agent, record=run.record, run=run.id, elapsed_ms=took, **facts)
 
 
 def resume(draft: Draft, run: Run, item: Review, state: StepState) -> Run:

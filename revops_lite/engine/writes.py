@@ -136,7 +136,18 @@ def conflicted(draft: Draft) -> None:
     if intent.agent.startswith("rollback:"):
         reason = Reason.ROLLBACK
     why = "the CRM holds neither the old nor the new value" if doubt else "somebody changed it in the CRM meanwhile"
-    draft.count("conflicts", len(found))
+    for name, value in found.items():
+        draft.audit(
+            "write.conflicted",
+            who=intent.agent,
+            record=intent.record,
+            run=intent.run,
+            field=name,
+            before=intent.expected.get(name),
+            after=value,
+            rule=reason,
+            note=intent.id,
+        )
     _take_back(draft, intent, found, reason, WriteState.CONFLICT, why, writer="person")
 
 

@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from revops_lite.registry import AgentSpec
 log = logging.getLogger(__name__)
 
 BACKOFF = tenacity.wait_exponential(multiplier=0.2, max=10.0) + tenacity.wait_random(0.0, 0.2)
+TRACE = 20_000  # characters of a traceback in the log
 MAX_AFTER = 30 * 86400.0
 # Known by name, so that nobody has to install them.
 TRANSIENT = {"httpx.TransportError", "requests.exceptions.ConnectionError", "requests.exceptions.Timeout"}
@@ -112,8 +114,14 @@ def _failure(job: Job, error: BaseException, spec: AgentSpec | None, tries: int)
         case NotAnAnswer() | AgentError():
             return Outcome("failed", error=one_line(error), tries=max(1, tries))
         case _:
-            log.error("%s on %s failed", job.agent, one_line(job.record), exc_info=error)
+            log.error("%s on %s failed\n%s", job.agent, one_line(job.record), _trace(error))
             return Outcome("failed", error=explain(error), tries=max(1, tries))
+
+
+def _trace(error: BaseException) -> str:
+    """How it failed, for the log; an error may carry megabytes, its beginning and its end say enough."""
+    text = "".join(traceback.format_exception(error))
+    return text if len(text) <= TRACE else f"{text[: TRACE // 2]}\n…\n{text[-TRACE // 2 :]}"
 
 
 def _title(model: type[Any]) -> str:

@@ -1,14 +1,17 @@
-"""What agents print goes to the log, not to the terminal of `revops up`, when they run inside its process."""
+"""What agents print, and how they fail, goes to a file and not to the terminal when they run inside `revops up`."""
 
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
+LOG_BYTES = 10_000_000
 log = logging.getLogger("revops_lite.agents")
 _calling = threading.local()
 
@@ -54,3 +57,22 @@ def agents_to_log() -> Iterator[None]:
         # Somebody else (a test's capture, a pager) may have put a stream of their own there meanwhile.
         sys.stdout = out if sys.stdout is mine_out else sys.stdout
         sys.stderr = err if sys.stderr is mine_err else sys.stderr
+
+
+@contextmanager
+def host_log(path: Path) -> Iterator[None]:
+    """What a host in its own process would write to its log goes to `path`: tracebacks of agents, prints, warnings."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
+    file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    loggers = [logging.getLogger("revops_lite.host"), log]
+    for logger in loggers:
+        logger.addHandler(file)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(file)
+            logger.propagate = True
+        file.close()

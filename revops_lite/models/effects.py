@@ -126,3 +126,6 @@ class AuditEntry:
     after: Any = None
     rule: str = ""
     note: str = ""
+    workflow: str = ""  # of its run
+    elapsed_ms: float | None = None  # an ended run, since its trigger; a step, its agent's call
+    proposals: int = 0  # values for fields in the answer that was taken in

@@ -10,6 +10,7 @@ from revops_lite.engine.state import Changes, State, over
 from revops_lite.models import BreakerState, Context, Intent, OutNotice, Review, ReviewState, Run
 from revops_lite.store import codec, keys
 from revops_lite.store.events import encode_event
+from revops_lite.store.metrics import counting
 
 Command = tuple[Any, ...]
 
@@ -36,11 +37,7 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
         yield ("PUBLISH", keys.CHANNEL, raw)
     for entry in changes.audit:
         yield ("XADD", keys.AUDIT, "*", "a", codec.dump(entry))
-    if changes.counts:
-        counts = keys.counts(int(now // 3600))
-        for name, by in changes.counts.items():
-            yield ("HINCRBY", counts, name, by)
-        yield ("EXPIRE", counts, keys.COUNTS_TTL)
+    yield from counting(changes.audit, now)
 
 
 def _small(before: State, changes: Changes) -> Iterator[Command]:

@@ -5,7 +5,8 @@
 | revops:events             | stream | trimmed after 7 d   | every event, one field `e` = JSON of models.Event         |
 | revops:events (channel)   | pubsub | -                   | the same bytes, for anyone who listens                    |
 | revops:event:<hash>       | string | 7 d                 | an event id that is known; its value marks the body       |
-| revops:controller         | hash   | permanent           | epoch, seq (commits), cursor, heartbeat, owner            |
+| revops:controller         | hash   | permanent           | epoch, seq (commits), cursor, heartbeat, owner, and of the |
+|                           |        |                     | minutes with a heartbeat the first and the last marked    |
 | revops:run:<id>           | string | 90 d after a change | models.Run                                                |
 | revops:write:<id>         | string | 90 d                | models.Write                                              |
 | revops:intent:<id>        | string | 90 d                | models.Intent                                             |
@@ -21,8 +22,12 @@
 | revops:sent:<hash>        | zset   | 1 h                 | CRM calls of a record in the last hour                    |
 | revops:index:<kind>       | zset   | trimmed with them   | ids by time: runs, writes, reviews, notices, contexts     |
 | revops:open:<kind>        | zset   | permanent           | runs, loads, intents, notices, reviews not at an end yet  |
-| revops:audit              | stream | trimmed after 90 d  | models.AuditEntry                                         |
+| revops:audit              | stream | trimmed after 90 d, | models.AuditEntry                                         |
+|                           |        | once it is sealed   |                                                           |
+| revops:audit:sealed       | string | permanent           | how far it is sealed: chain, seq, id, mac                 |
 | revops:counts:<hour>      | hash   | 35 d                | what the health figures are made of                       |
+| revops:records:<kind>     | zset   | 35 d after a change | hashes of records processed, or reviewed, by when last;   |
+|                           |        |                     | `:<hash>` behind it: only of that workflow                |
 | revops:poll               | string | permanent           | the CRM poller's cursor                                   |
 
 Text from outside becomes part of a key only as a hash (`digest`).
@@ -41,6 +46,7 @@ PARKED = "revops:parked"
 PAUSED = "revops:paused"
 TIMERS = "revops:timers"
 AUDIT = "revops:audit"
+SEALED = "revops:audit:sealed"
 POLL = "revops:poll"
 
 DAY = 86_400
@@ -53,7 +59,7 @@ SENT_TTL = 3_600
 EVENTS_KEPT = 7 * DAY
 AUDIT_KEPT = 90 * DAY
 
-PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT)
+PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT, SEALED)
 
 
 def digest(text: str) -> str:
@@ -88,3 +94,8 @@ def open_(kind: str) -> str:
 
 def counts(hour: int) -> str:
     return f"revops:counts:{hour}"
+
+
+def records(kind: str, workflow: str) -> str:
+    """Records "processed" or "reviewed" in a workflow; "" is all of them."""
+    return f"revops:records:{kind}" + (f":{digest(workflow)}" if workflow else "")

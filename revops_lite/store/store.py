@@ -15,9 +15,11 @@ from revops_lite.engine.state import Key, State
 from revops_lite.errors import AnotherController, EventRefused, Fenced
 from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent
 from revops_lite.store import codec, keys
+from revops_lite.store.audit import trim_limit
 from revops_lite.store.client import bus_errors
 from revops_lite.store.commit import Command, flat, read_context
 from revops_lite.store.events import FIELD, decode_event, encode_event
+from revops_lite.store.metrics import beats
 from revops_lite.store.scripts import Script
 
 SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller counts as gone
@@ -42,6 +44,7 @@ class Lead:
     epoch: int
     seq: int
     cursor: str
+    marked: float | None = None  # when a minute was last marked as one with a heartbeat
 
 
 class Store:
@@ -94,7 +97,9 @@ class Store:
             if "BUSY" in str(error):
                 raise AnotherController(f"another controller works on this Redis: {str(error)[5:]}") from None
             raise
-        return Lead(int(epoch), int(seq), cursor.decode())
+        with bus_errors():
+            marked = self.redis.hget(keys.CONTROLLER, "marked")
+        return Lead(int(epoch), int(seq), cursor.decode(), float(marked) if marked else None)
 
     def resign(self, lead: Lead) -> None:
         """The controller stops in good order: the next one need not wait."""
@@ -104,13 +109,15 @@ class Store:
 
     def commit(self, lead: Lead, commands: list[Command], cursor: str | None, now: float) -> None:
         """All commands or none; afterwards `lead` has moved on. Raises Fenced when another controller took over."""
+        marks = list(beats(lead.marked, now))
         try:
-            self._commit([keys.CONTROLLER], [lead.epoch, lead.seq, cursor or "", now, *flat(commands)])
+            self._commit([keys.CONTROLLER], [lead.epoch, lead.seq, cursor or "", now, *flat([*commands, *marks])])
         except ResponseError as error:
             if "FENCED" in str(error):
                 raise Fenced(f"another controller has taken over ({error})") from None
             raise
         lead.seq += 1
+        lead.marked = now if marks else lead.marked
         lead.cursor = cursor or lead.cursor
 
     def working_set(self) -> State:
@@ -171,14 +178,15 @@ class Store:
             return {name.decode(): value.decode() for name, value in self.redis.hgetall(keys.CONTROLLER).items()}
 
     def trim(self, now: float) -> None:
-        """Forget what has served its time: processed events, old audit entries, index entries without a document."""
+        """Forget what has served its time: processed events, sealed audit entries, index entries without a document."""
         with bus_errors():
+            sealed = trim_limit(self.redis.get(keys.SEALED))
             cursor = self.redis.hget(keys.CONTROLLER, "cursor") or b"0-0"
             processed = int(cursor.split(b"-")[0])
             oldest = min(processed, int((now - keys.EVENTS_KEPT) * 1000))
             pipe = self.redis.pipeline(transaction=False)
             pipe.xtrim(keys.EVENTS, minid=max(oldest, 0), approximate=True)
-            pipe.xtrim(keys.AUDIT, minid=max(int((now - keys.AUDIT_KEPT) * 1000), 0), approximate=True)
+            pipe.xtrim(keys.AUDIT, minid=max(min(sealed, int((now - keys.AUDIT_KEPT) * 1000)), 0), approximate=True)
             for kind, ttl in keys.DOC_TTL.items():
                 if kind != "intent":
                     pipe.zremrangebyscore(keys.index(f"{kind}s"), "-inf", now - ttl)

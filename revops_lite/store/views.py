@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from redis import Redis
@@ -10,6 +11,7 @@ from redis import Redis
 from revops_lite.errors import NotFound, UsageError
 from revops_lite.models import AuditEntry, Context, OutNotice, Review, Run, Write
 from revops_lite.store import codec, keys
+from revops_lite.store.audit import AuditStream, read_entry
 from revops_lite.store.client import bus_errors
 from revops_lite.store.commit import read_context
 
@@ -43,16 +45,8 @@ class Views:
 
     def audit(self, keep: Callable[[AuditEntry], bool], limit: int | None) -> list[AuditEntry]:
         """Newest first."""
-        found: list[AuditEntry] = []
-        last = "+"
-        while limit is None or len(found) < limit:
-            with bus_errors():
-                page = self.redis.xrevrange(keys.AUDIT, last, count=PAGE)
-            if not page:
-                break
-            found += filter(keep, (codec.load("audit", fields[b"a"]) for _, fields in page))
-            last = f"({page[-1][0].decode()}"
-        return found[:limit]
+        entries = (read_entry(id_, raw) for id_, raw in AuditStream(self.redis).back())
+        return list(islice(filter(keep, entries), limit))
 
     def run(self, prefix: str) -> Run:
         found: Run = self._one("run", prefix)

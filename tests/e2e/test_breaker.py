@@ -1,4 +1,4 @@
-"""An agent that raises five times: its breaker opens at the fifth call, one notice goes out, and all that waited runs."""
+"""An agent that raises five times: its breaker opens at the fifth call, one notice goes out, all that waited runs."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,29 +139,43 @@ def test_every_key_that_other_programs_read_is_there(town: Installation) -> None
 
 def test_lists_take_a_limit_and_ids_may_be_shortened(town: Installation) -> None:
     runs = town.run_list()
-    assert [run["id"] for run in town.run_list("--limit", "2")] == [run["id"] for run in runs[:2]]
-    assert len(town.writes("--limit", "1")) == len(town.reviews("--limit", "1")) == len(town.audit("--limit", "1")) == 1
-    assert len(town.revops("run", "list", "--limit", "2").out.splitlines()) == 3  # with its heading
-    run = runs[0]
-    length = next(n for n in range(1, 15) if sum(one["id"].startswith(run["id"][:n]) for one in runs) == 1)
-    assert town.run(run["id"][:length])["id"] == run["id"]
-    ambiguous = town.revops("run", "view", "r", code=2)
+    run = runs[0]["id"]
+    length = next(n for n in range(1, 15) if sum(one["id"].startswith(run[:n]) for one in runs) == 1)
+    two, plain, writes, reviews, audit, short, ambiguous, none, filtered = town.many(
+        [
+            ["run", "list", "--json", "--limit", "2"],
+            ["run", "list", "--limit", "2"],
+            ["write", "list", "--json", "--limit", "1"],
+            ["review", "list", "--json", "--limit", "1"],
+            ["audit", "list", "--json", "--limit", "1"],
+            ["run", "view", run[:length], "--json"],
+            ["run", "view", "r"],
+            ["run", "list", "--json", "--state", "failed"],
+            ["run", "list", "--json", "--workflow", "new_lead", "--agent", "enrichment", "--since", "1h"],
+        ]
+    )
+    assert [one["id"] for one in two.items()] == [one["id"] for one in runs[:2]]
+    assert len(plain.out.splitlines()) == 3  # with its heading
+    assert len(writes.items()) == len(reviews.items()) == len(audit.items()) == 1
+    assert short.json()["id"] == run
+    assert ambiguous.code == 2
     assert "3" in ambiguous.err
-    assert town.run_list("--state", "failed") == []
-    assert len(town.run_list("--workflow", "new_lead", "--agent", "enrichment", "--since", "1h")) == 3
+    assert none.items() == []
+    assert len(filtered.items()) == 3
 
 
 def test_reading_commands_work_while_nothing_runs_and_while_up_runs(town: Installation) -> None:
     commands = filled(town)
-    for words in commands:
-        done = town.revops(*words)
-        assert done.out or done.err, words
     as_json = [[*words, "--json"] for words in commands if not " ".join(words).startswith(WITHOUT_JSON)]
-    with town.up(), ThreadPoolExecutor(4) as threads:
-        for done in threads.map(lambda words: town.revops(*words), as_json):
-            assert done.out
-            for line in done.out.splitlines():
-                assert json.loads(line)["schema"] == 1, done.words
+    quiet = town.many(commands)
+    with town.up():
+        busy = town.many([*commands, *as_json])
+    for done in [*quiet, *busy]:
+        assert done.code == 0, done
+        assert done.out or done.err, done.words
+    for done in busy[len(commands) :]:
+        for line in done.out.splitlines():
+            assert json.loads(line)["schema"] == 1, done.words
 
 
 # ---- exit codes, and errors that help ----------------------------------------------------------------------------
@@ -224,8 +237,8 @@ def test_what_is_wrong_is_said_with_its_exit_code_and_never_as_a_traceback(town:
     (run,) = town.run_list("--record", "lead:1")
     ids = {"run": run["id"], "review": run["reviews"][0]["id"]}
     table = [(words.format(**ids).split(), code, named) for words, code, named in BAD]
-    with town.up(), ThreadPoolExecutor(4) as threads:
-        ended = list(threads.map(lambda row: town.revops(*row[0], code=None, shown=True), table))
+    with town.up():
+        ended = town.many([words for words, _, _ in table])
     wrong = [
         (code, done)
         for (_, code, named), done in zip(table, ended, strict=True)
@@ -267,9 +280,7 @@ def test_check_tells_every_finding_and_exits_6(site: Installation) -> None:
 # ---- `up` --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 0), (signal.SIGTERM, 0)]
-)
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 0)])
 def test_up_stops_when_told_even_while_agents_work_and_goes_on_where_it_was(
     site: Installation, number: int, processes: int
 ) -> None:

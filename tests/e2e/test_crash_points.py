@@ -137,7 +137,8 @@ from revops_lite import Notice, Proposal, Snapshot, agent
 
 @agent(writes=None)
 def alert(lead: Snapshot) -> Proposal:
-    return Proposal(notices=[Notice(to="file", subject="A lead", body=f"It is {lead.record}", key=f"alert|{lead.record}")])
+    key = f"alert|{lead.record}"
+    return Proposal(notices=[Notice(to="file", subject="A lead", body=f"It is {lead.record}", key=key)])
 """,
     )
     site.configure({"alert": "alert"}, {"new_lead": ["alert"]})

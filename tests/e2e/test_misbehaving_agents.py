@@ -220,6 +220,8 @@ def test_agents_that_hang_or_leave_fail_and_the_others_finish(site: Installation
         runs, _ = books(site)
         for way in HANGING:
             assert "1 s" in runs[way].steps["bad"].problems[0]
+        logs = "".join(path.read_text("utf-8", "replace") for path in (site.root / "var" / "logs").glob("*.log*"))
+        assert "SystemExit: 3" in logs  # where its author finds how it failed
         ended(site, up)
 
 

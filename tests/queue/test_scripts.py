@@ -14,10 +14,11 @@ from revops_lite.models import Job
 from revops_lite.queue import names
 from revops_lite.queue.jobs import AgentJob, decode
 from revops_lite.queue.recovery import POISON_AFTER, Recovery, step_finished
-from revops_lite.queue.work import Answer, Claim, Ending, WorkerCard, WorkQueue
-from revops_lite.store.events import EVENTS_KEY, decode_event
+from revops_lite.queue.work import Answer, Claim, Ending, EventSink, WorkerCard, WorkQueue
+from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, decode_event, encode_event, seen_key
 
 Put = Callable[..., Job]
+SINK = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
 
 
 def take(
@@ -238,3 +239,15 @@ def test_waiting_and_in_flight_are_counted_over_queues(work: WorkQueue, put: Put
     claimed = work.claim("n.1.1", "t1", queues, 10, 1000.0)
     assert {claim.queue for claim in claimed} == set(queues)
     assert (work.waiting(queues), work.in_flight(queues)) == (0, len(queues))
+
+
+def test_jobs_of_an_agent_that_may_not_be_called_stay_in_their_place(redis: Redis, put: Put) -> None:
+    """Its breaker is open: nobody claims them, the others go past them, and afterwards they come in their order."""
+    work = WorkQueue(redis, SINK, "paused")
+    jobs = [put(f"{tag}-{n}") for n, tag in enumerate(("bad", "good", "bad", "good"))]
+    redis.sadd("paused", "bad")
+    assert [claim.job_id for claim in take(work, 3)] == [jobs[1].id, jobs[3].id]
+    assert take(work, 3, token="t2") == []
+    assert redis.lrange(names.queue("agents"), 0, -1) == [jobs[0].id.encode(), jobs[2].id.encode()]
+    redis.srem("paused", "bad")
+    assert [claim.job_id for claim in take(work, 3, token="t3")] == [jobs[0].id, jobs[2].id]
