@@ -7,14 +7,14 @@ is only a reason to look sooner, and killing the controller anywhere loses nothi
 from __future__ import annotations
 
 import logging
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.ids import agent_tag, notice_id, run_id
 from revops_lite.engine.state import Key, over
-from revops_lite.models import BreakerState, Event, Intent, OutNotice, Run
+from revops_lite.models import AuditEntry, BreakerState, Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
@@ -62,6 +62,8 @@ class Controller:
     def take_over(self, now: float, force: bool) -> None:
         """Fence every other controller out and read what has to be in memory. Raises AnotherController."""
         self._lead = self.store.begin(self.owner, now, force)
+        started = AuditEntry(now, "controller.started", self.owner, note=f"epoch {self._lead.epoch}")
+        self.store.commit(self._lead, list(commands(State(), Changes(audit=[started]), now)), None, now)
         self.forget()
 
     def forget(self) -> None:
@@ -148,8 +150,8 @@ class Controller:
             for record in data.get("records", {}):
                 yield ("context", record)
         elif event.type == "step.finished":
-            for proposal in data.get("proposals") or ():
-                for notice in proposal.get("notices") or ():
+            for proposal in filter(_is_object, data.get("proposals") or ()):
+                for notice in filter(_is_object, proposal.get("notices") or ()):
                     yield ("notice", notice_id(str(notice.get("key"))))
 
     def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
@@ -209,9 +211,16 @@ class Controller:
         notices = self.store.load(("notice", id_) for id_ in self.store.opened("notices"))
         return (
             [run for run in runs.values() if isinstance(run, Run)],
-            [intent for intent in intents.values() if isinstance(intent, Intent)],
+            self._in_order([intent for intent in intents.values() if isinstance(intent, Intent)]),
             [notice for notice in notices.values() if isinstance(notice, OutNotice)],
         )
+
+    def _in_order(self, intents: list[Intent]) -> list[Intent]:
+        """Calls for one record as they have to be made, where one moment decided several."""
+        several = [record for record, number in Counter(intent.record for intent in intents).items() if number > 1]
+        contexts = self.store.load(("context", record) for record in several)
+        turns = {id_: turn for context in contexts.values() if context for turn, id_ in enumerate(context.intents)}
+        return sorted(intents, key=lambda intent: (intent.at, turns.get(intent.id, 0)))
 
     def caught_up(self) -> bool:
         """Whether every accepted event has been decided."""
@@ -223,10 +232,16 @@ def _unreadable(entry: Entry, now: float) -> Event:
     return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
 
 
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 def _undecidable(event: Event, why: str, now: float) -> Event:
     """What to decide instead: an agent's answer becomes a failure of its step, so that its run ends; all else a
     dead letter."""
     if event.type == "step.finished" and event.data.get("outcome") != "failed":
         return replace(event, data={**event.data, "outcome": "failed", "proposals": [], "error": why})
     data = {"error": why, "event": event.type}
+    if event.type == "timer.due":
+        data["timer"] = event.data["timer"]
     return Event(event.id, "event.unreadable", event.subject, "controller", now, data)

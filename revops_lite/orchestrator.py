@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from revops_lite.controller import Controller
 from revops_lite.engine import Changes
 from revops_lite.errors import BusError, Fenced
-from revops_lite.models import Intent, OutNotice, Run, RunState
+from revops_lite.models import Intent, OutNotice, Run, RunState, StepState
 from revops_lite.outbox import Outbox
 from revops_lite.reader import Loader, Poller
 from revops_lite.service import Service
@@ -176,7 +176,7 @@ class Orchestrator:
         if any(store.counted("loads", "intents", "notices").values()) or not parts.controller.caught_up():
             return False
         runs = store.load(("run", id_) for id_ in store.opened("runs"))
-        return all(run is None or run.state is RunState.HELD for run in runs.values())
+        return all(run is None or _waits_for_people_only(run) for run in runs.values())
 
     def _shut_down(self) -> None:
         deadline = time.monotonic() + STOP_WITHIN
@@ -191,3 +191,8 @@ class Orchestrator:
             self.parts.controller.resign()
         except BusError:
             log.debug("Redis was gone before we could sign off")
+
+
+def _waits_for_people_only(run: Run) -> bool:
+    by_itself = any(step.state is StepState.PARKED or step.due is not None for step in run.steps.values())
+    return run.state is RunState.HELD and not by_itself

@@ -94,7 +94,8 @@ class Loader:
 
 
 def _event(run: Run, what: str, now: float, data: dict[str, Any]) -> Event:
-    return Event(f"{run.id}|{what}", f"record.{what}", run.record, "reader", now, data, run=run.id)
+    id_ = f"{run.id}|{what}|{run.loads}" if run.loads else f"{run.id}|{what}"
+    return Event(id_, f"record.{what}", run.record, "reader", now, data, run=run.id)
 
 
 def _plain(record: CrmRecord) -> dict[str, Any]:

@@ -8,7 +8,7 @@ blindly. The writer decides nothing: it reports events, and goes on with an inte
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -92,6 +92,8 @@ class Writer:
     def _report(self) -> None:
         """What has been done is told, however often Redis has to be asked: a second telling is known by its id."""
         self.store.append(self._unsent)
+        # A hold that has been waiting for these calls may now say that it is in force.
+        self.store.calls_over([event.subject for event in self._unsent if event.type != "write.doubted"])
         self._unsent = []
 
     def _take_in(self) -> None:
@@ -134,7 +136,7 @@ class Writer:
             elif record is not None:
                 standing[intent.id] = {name: record.values.get(name) for name in intent.values}
         refused, calls = self._gate([intent for intent in batch if intent.id in standing], standing, now)
-        return reports + refused + self._call(calls, now)
+        return reports + refused + self._call(calls, found, now)
 
     # -- before the call --
 
@@ -214,12 +216,17 @@ class Writer:
 
     # -- the call --
 
-    def _call(self, intents: Sequence[Intent], now: float) -> list[Event]:
+    def _call(self, intents: Sequence[Intent], found: Mapping[str, CrmRecord], now: float) -> list[Event]:
+        hold = self.terms.hold_field
         calls = [
             CrmCall(
                 record=intent.record,
                 values=intent.values,
-                expected={name: intent.expected.get(name) for name in intent.values},
+                expected={
+                    **{name: intent.expected.get(name) for name in intent.values},
+                    # a CRM that compares also refuses where the hold field was set after we looked
+                    **({hold: found[intent.record].values.get(hold)} if hold else {}),
+                },
                 write_id=intent.id,
                 actor=intent.agent,
             )
@@ -248,7 +255,9 @@ class Writer:
                 return self._event(intent, "applied", now)
             case CrmConflict():
                 current = {name: outcome.current.get(name) for name in intent.values if name in outcome.current}
-                other = {n: v for n, v in current.items() if not same(v, intent.expected.get(n))} or current
+                other = {n: v for n, v in current.items() if not same(v, intent.expected.get(n))}
+                if not other:  # what changed is not ours to write: look again
+                    return self._event(intent, "deferred", now, retry_at=now, why="the CRM changed while we wrote")
                 return self._event(intent, "conflicted", now, current=other)
             case CrmRefused():
                 return self._event(intent, "failed", now, why=str(outcome))

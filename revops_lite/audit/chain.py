@@ -21,7 +21,8 @@ from typing import Literal, NamedTuple
 ZERO = b"0" * 64
 TAIL = len(',"mac":""}\n') + 64
 
-_HEAD = re.compile(rb'\{"seq":([1-9]\d*),"id":"(\d+)-(\d+)","(entry|sealer)":\{', re.ASCII)
+_NUMBER = rb"(?:0|[1-9]\d*)"
+_HEAD = re.compile(rb'\{"seq":([1-9]\d*),"id":"(%s-%s)","(entry|sealer)":\{' % (_NUMBER, _NUMBER), re.ASCII)
 _END = re.compile(rb',"mac":"[0-9a-f]{64}"\}\n')
 
 Raw = tuple[str, bytes]  # stream id, and the entry as one JSON object in one line
@@ -81,8 +82,8 @@ def parse(line: bytes) -> Line:
     start = _HEAD.match(line)
     if start is None or not _END.fullmatch(line, max(0, len(line) - TAIL)):
         return Line(None, b"")
-    id_ = f"{int(start[2])}-{int(start[3])}"
-    return Line(Head(int(start[1]), id_, line[-67:-3]), line[start.end() - 1 : -TAIL], start[4] == b"sealer")
+    seq, id_, name = start.groups()
+    return Line(Head(int(seq), id_.decode(), line[-67:-3]), line[start.end() - 1 : -TAIL], name == b"sealer")
 
 
 def check(lines: Iterable[bytes], key: bytes, head: Head) -> Iterator[Line]:

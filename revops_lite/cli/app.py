@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from revops_lite.cli import agents, crm, events, govern, inspect, installation, reviews, rollback, runs, up, workflows
+from revops_lite.cli import (
+    agents,
+    audit,
+    crm,
+    events,
+    govern,
+    inspect,
+    installation,
+    metrics,
+    reviews,
+    rollback,
+    runs,
+    up,
+    workflows,
+)
 from revops_lite.cli.options import State
 
 app = typer.Typer(
@@ -44,8 +58,9 @@ app.command("explain")(inspect.explain)
 app.add_typer(govern.breakers, name="breaker")
 app.add_typer(agents.app, name="agent")
 app.add_typer(workflows.app, name="workflow")
-app.add_typer(inspect.audit, name="audit")
+app.add_typer(audit.app, name="audit")
 app.command("status")(inspect.status)
+app.command("metrics")(metrics.metrics)
 app.add_typer(crm.app, name="crm")
 app.command("check")(installation.check)
 app.command("init")(installation.init)

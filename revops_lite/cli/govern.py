@@ -15,6 +15,8 @@ from revops_lite.errors import NotFound, UsageError
 holds = typer.Typer(help="Legal holds: a held record or field is never written.", no_args_is_help=True)
 breakers = typer.Typer(help="Circuit breakers of the agents.", no_args_is_help=True)
 
+PATIENCE = 10.0  # seconds a call to the CRM may be under way while a hold is placed
+
 RecordArgument = Annotated[str, typer.Argument(metavar="RECORD", help="such as lead:42")]
 FieldOption = Annotated[str | None, typer.Option("--field", help="only this field; default: the whole record")]
 AgentArgument = Annotated[str, typer.Argument(metavar="AGENT")]
@@ -29,13 +31,30 @@ def add(
     until: Annotated[str | None, typer.Option("--until", help="ISO date or time at which it ends")] = None,
     as_: As = None,
 ) -> None:
-    """Place a hold. It is in force when this returns."""
+    """Place a hold. It is in force when this returns: a call to the CRM that was under way has ended."""
     from revops_lite.models import Hold
 
     now = time.time()
     hold = Hold(record, field or "*", who(as_), reason, now, _until(until))
     _change(context, record, field, hold)
-    out.say(f"{record}{'.' + field if field else ''} is on hold")
+    name = f"{record}{'.' + field if field else ''}"
+    if _calls_ended(context, record):
+        out.say(f"{name} is on hold since {shapes.stamp(time.time())}")
+    else:
+        out.say(
+            f"{name} is on hold; the outcome of a call to the CRM made before is still open: see `revops write list`"
+        )
+
+
+def _calls_ended(context: typer.Context, record: str) -> bool:
+    """Wait until no call for the record is under way; False where its outcome stays unknown."""
+    end = time.monotonic() + PATIENCE
+    with state(context).open() as installation:
+        while installation.store.call_under_way(record):
+            if time.monotonic() > end or not installation.controller_is_up():
+                return False
+            time.sleep(0.02)
+    return True
 
 
 def _until(text: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""`revops record view`, `write list`, `explain`, `audit list`, `status`."""
+"""`revops record view`, `write list`, `explain`, `status`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from revops_lite.errors import NotFound
 
 if TYPE_CHECKING:
     from revops_lite.bootstrap import Installation
-    from revops_lite.models import AuditEntry, Write
+    from revops_lite.models import Write
     from revops_lite.store.views import Views
 
 records = typer.Typer(help="The shared context of a record.", no_args_is_help=True)
 writes = typer.Typer(help="Every field write.", no_args_is_help=True)
-audit = typer.Typer(help="The audit trail.", no_args_is_help=True)
 
 
 @records.callback()
 @writes.callback()
-@audit.callback()
 def _group() -> None:
     """Nouns take verbs, also where there is only one."""
 
@@ -108,38 +106,6 @@ def list_writes(
         for w in found
     ]  # fmt: skip
     out.table(("WRITE", "RECORD", "FIELD", "BEFORE", "AFTER", "AGENT", "CONF", "STATE", "RULE"), rows, "no writes")
-
-
-@audit.command("list")
-def list_audit(
-    context: typer.Context,
-    record: Record = None,
-    run: Annotated[str | None, typer.Option("--run", help="only this run, or the beginning of its id")] = None,
-    what: Annotated[str | None, typer.Option("--what", help="such as event.ignored, write.withheld")] = None,
-    since_: Since = None,
-    limit: Limit = None,
-    as_json: Json = False,
-) -> None:
-    """Who did what, newest first."""
-    start = since(since_)
-
-    def keep(entry: AuditEntry) -> bool:
-        return (
-            (not record or entry.record == record)
-            and (not run or (entry.run or "").startswith(run))
-            and (not what or entry.what == what)
-            and entry.at >= start
-        )
-
-    with state(context).open() as installation:
-        found = _views(installation).audit(keep, out.limit(limit, as_json))
-    if as_json:
-        from dataclasses import asdict
-
-        out.put_items([{**asdict(entry), "at": shapes.stamp(entry.at)} for entry in found])
-        return
-    rows = [(shapes.stamp(e.at), e.what, e.who, e.record or "", e.field or "", e.rule or e.note) for e in found]
-    out.table(("AT", "WHAT", "WHO", "RECORD", "FIELD", "RULE"), rows, "no audit entries")
 
 
 def explain(

@@ -10,12 +10,15 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revops_lite.cli import out, shapes
+from revops_lite.cli import metrics, out, shapes
 from revops_lite.store.views import Views
 
 if TYPE_CHECKING:
     from revops_lite.bootstrap import Installation
     from revops_lite.models import Run
+
+
+HEALTH_OF = "24h"  # whose health figures close a run of `up`
 
 
 def gather(installation: Installation) -> dict[str, Any]:
@@ -83,6 +86,7 @@ def summary(installation: Installation, since: float) -> dict[str, Any]:
         "workflows": flows,
         "routed": dict(owners.most_common()),
         "writes": dict(Counter(write.state for write in writes)),
+        "health": metrics.gather(installation, HEALTH_OF, time.time()),
         "waiting": [
             {"reason": reason, "count": len(items), "example": items[0]}
             for reason, items in _by_reason(pending).items()
@@ -136,6 +140,9 @@ def show_summary(data: dict[str, Any], following: list[tuple[str, str]]) -> None
             f"slowest {took['slowest']} ms ({took['count']} finished, {took['deadline_missed']} late)"
         )
     out.say(f"writes: {_counted(data['writes'])}")
+    out.say(f"health, {data['health']['from']} to now (`revops metrics` tells more):")
+    for line in metrics.closing(data["health"]):
+        out.say(f"  {line}")
     if data["routed"]:
         out.say("routed:")
         for owner, count in data["routed"].items():

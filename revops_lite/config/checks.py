@@ -46,7 +46,8 @@ def check_sections(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]
         if reason not in set(Reason):
             yield Problem(("review", "expires", reason), unknown("reason", reason, [each.value for each in Reason]))
     for name, agent in config.agents.items():
-        yield from _agent(name, agent, config.crm.token)
+        ours = {config.crm.token: "the CRM's token", config.audit.key: "the audit trail's key"}
+        yield from _agent(name, agent, ours)
 
 
 def check_writable(governance: GovernanceTable, schemas: Iterable[Collection[str]]) -> Iterator[Problem]:
@@ -181,7 +182,7 @@ def _governance(governance: GovernanceTable, agents: Collection[str]) -> Iterato
             yield Problem((*key, "minimum"), f"is more than maximum ({field.maximum}); no value would pass")
 
 
-def _agent(name: str, agent: AgentTable, crm_token: str | None) -> Iterator[Problem]:
+def _agent(name: str, agent: AgentTable, ours: Mapping[str | None, str]) -> Iterator[Problem]:
     key: Key = ("agents", name)
     if not NAME.fullmatch(name):
         yield Problem(key, f"an agent cannot have this name; {NAME_MEND}")
@@ -190,8 +191,8 @@ def _agent(name: str, agent: AgentTable, crm_token: str | None) -> Iterator[Prob
     for index, variable in enumerate(agent.env):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             yield Problem((*key, "env", index), f"{quoted(variable, chr(39))} is no name of an environment variable")
-        elif crm_token == f"env:{variable}":
-            yield Problem((*key, "env", index), f"{variable} is the CRM's token, which no agent may see; remove it")
+        elif whose := ours.get(f"env:{variable}"):
+            yield Problem((*key, "env", index), f"{variable} is {whose}, which no agent may see; remove it")
     if agent.breaker.cap < agent.breaker.cooldown and "cap" in agent.breaker.model_fields_set:
         yield Problem((*key, "breaker", "cap"), "is less than cooldown; make it at least as long")
     yield from _literal_secrets((*key, "settings"), agent.settings)

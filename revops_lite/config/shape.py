@@ -17,7 +17,7 @@ from revops_lite.config.problems import Problem, quoted, suggest, unknown
 from revops_lite.config.tables import Config
 
 _NAMED = {"agents": 2, "workflows": 2, "governance": 3, "notify": 3}  # how deep a table with a free name lies
-_SECRET = re.compile(r"token|secret|password|passwd|api_?key|private_?key|^url$|credential", re.IGNORECASE)
+_SECRET = re.compile(r"token|secret|password|passwd|api_?key|private_?key|^url$|^key$|credential", re.IGNORECASE)
 _TAKES = {
     "string_type": "takes text in quotes",
     "int_type": "takes a whole number",

@@ -58,6 +58,8 @@ def failed(draft: Draft, agent: str, key: str, why: str) -> bool:
         draft.timer(f"probe|{agent}", after.until)
     if rules.opened(before, after):
         _tell(draft, after)
+    elif after.state is BreakerState.CLOSED:
+        wake(draft, agent)  # of an agent not proven yet, a place is free
     return before.state is not BreakerState.CLOSED
 
 

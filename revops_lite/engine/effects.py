@@ -34,7 +34,7 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
     fields, proposed, expected = dict(context.fields), dict(context.proposed), {}
     policy = draft.rulebook.agents.get(agent)
     for write in writes:
-        expected[write.field] = fields[write.field].value if write.field in fields else None
+        expected[write.field] = context.fields[write.field].value if write.field in context.fields else None
         fields[write.field] = FieldValue(
             value=write.after,
             writer=agent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from revops_lite.engine import effects, fields, ids
@@ -37,7 +38,8 @@ def confidence_of(output: dict[str, Any], name: str) -> float:
     given = output.get("confidence")
     if isinstance(given, dict):
         given = given.get(name, given.get("*", 1.0))
-    return float(given) if given is not None else 1.0
+    sure = float(given) if given is not None else 1.0
+    return sure if isfinite(sure) else 0.0
 
 
 # ---- accepting it ------------------------------------------------------------------------------------------------

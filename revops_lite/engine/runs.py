@@ -116,7 +116,9 @@ def dead_letter(draft: Draft, why: str, run: Run | None = None) -> None:
 
 
 def unreadable(draft: Draft) -> None:
-    """The stream held something that is no event."""
+    """The stream held something that is no event, or one that cannot be decided."""
+    if timer := draft.event.data.get("timer"):
+        draft.timer(str(timer), None)
     dead_letter(draft, str(draft.event.data.get("error", "unreadable")))
 
 
@@ -262,7 +264,8 @@ def retried(draft: Draft) -> None:
         return
     by = str(draft.event.data.get("by", draft.event.source))
     _close_reviews(draft, run, by)
-    reopen(draft, run, [step.name for step in run.steps.values() if step.state is not StepState.DONE], by)
+    ended_well = (StepState.DONE, StepState.SKIPPED)
+    reopen(draft, run, [step.name for step in run.steps.values() if step.state not in ended_well], by)
 
 
 def reopen(draft: Draft, run: Run, names: list[str], by: str) -> Run:
@@ -274,6 +277,8 @@ def reopen(draft: Draft, run: Run, names: list[str], by: str) -> Run:
             names = [*names, step.name]
             again[step.name] = replace(step, state=StepState.PENDING, problems=(), finished_at=None, due=None)
     run = replace(run, steps=again, state=RunState.RUNNING, finished_at=None, waits_for=(), note="")
+    if not run.loaded:  # its records are asked for once more, under a new name
+        run = replace(run, loads=run.loads + 1)
     context = draft.context(run.record)
     opened = OpenRun(run.workflow, run.deadline_at, draft.now)
     draft.put(replace(context, runs={**context.runs, run.id: opened}))
@@ -336,11 +341,10 @@ def _unpark(draft: Draft, agent: str, at_most: int) -> None:
         if run is None or run.state in steps.ENDED or run.steps[name].state is not StepState.PARKED:
             draft.changes.parked[key] = (agent, False)
             continue
-        run = steps.begin(draft, run, run.steps[name])
-        steps.settle(draft, run)
+        run = steps.advance(draft, steps.begin(draft, run, run.steps[name]))
         if run.steps[name].state is StepState.PARKED:
             return
-        begun = True
+        begun = begun or run.steps[name].state is StepState.RUNNING
     if len(waiting) > at_most and (at_most > 1 or not begun):
         draft.timer(f"{'unpark' if at_most > 1 else 'probe'}|{agent}", draft.now)
 

@@ -39,6 +39,8 @@ def parked_key(run: Run, step: Step) -> str:
 
 def advance(draft: Draft, run: Run) -> Run:
     """Start every step that may start, skip those that never can, and settle the run's state."""
+    if not run.loaded:
+        return settle(draft, run)
     for name in flow.doomed(run.steps):
         step = run.steps[name]
         run = put_step(draft, run, replace(step, state=StepState.SKIPPED, problems=("a step it follows failed",)))

@@ -165,7 +165,11 @@ def stopped(draft: Draft) -> None:
 def _take_back(
     draft: Draft, intent: Intent, back: dict[str, Any], reason: Reason, state: WriteState, why: str, writer: str
 ) -> None:
-    """These fields do not go out: `back` stands in the context again, each becomes a review item."""
+    """These fields do not go out: `back` stands in the context again, each becomes a review item.
+
+    Later calls that build on ours have to expect what stands instead; not so where a person's value stands: they shall
+    find it unexpected, too, and ask.
+    """
     context = draft.context(intent.record)
     fields, version = dict(context.fields), context.version + 1
     for name, value in back.items():
@@ -181,7 +185,8 @@ def _take_back(
             run = replace(run, reviews=(*run.reviews, item))
     if run is not None:
         draft.put(run)
-    _rebase(draft, intent, back)
+    if writer != "person":
+        _rebase(draft, intent, back)
     rest = {name: value for name, value in intent.values.items() if name not in back}
     if rest:
         left = replace(

@@ -79,6 +79,7 @@ class Run:
     include: tuple[str, ...] = ()
     related: dict[str, tuple[str, ...]] = field(default_factory=dict)  # role ("company") -> records
     loaded: bool = False
+    loads: int = 0  # how often its records were asked for again: by `run retry`, before they had come
     finished_at: float | None = None
     deadline_at: float | None = None
     deadline_missed: bool = False

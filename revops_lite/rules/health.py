@@ -86,7 +86,7 @@ def _call(entry: AuditEntry, took: float) -> Iterator[tuple[Name, int]]:
 def touches(entry: AuditEntry) -> tuple[str, ...]:
     """What it makes of its record: "processed", and "reviewed" where a person is asked about it."""
     match entry.what:
-        case "run.started":
+        case "run.started" | "write.allowed" | "write.denied" | "write.shadowed" | "conflict.decided":
             return ("processed",)
         case "review.asked" | "write.withheld":
             return ("processed", "reviewed")

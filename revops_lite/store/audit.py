@@ -31,9 +31,9 @@ class AuditStream:
         with bus_errors():
             return [_raw(id_, fields) for id_, fields in self.redis.xrange(keys.AUDIT, start, "+", count=count)]
 
-    def all(self) -> Iterator[Raw]:
-        """Every entry that Redis still holds, oldest first, in pages."""
-        page = self.read("-", PAGE)
+    def after(self, id_: str) -> Iterator[Raw]:
+        """Every entry behind that stream id ("0-0": all), oldest first, in pages."""
+        page = self.read(f"({id_}", PAGE)
         while page:
             yield from page
             page = self.read(f"({page[-1][0]}", PAGE)

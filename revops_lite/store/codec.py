@@ -36,7 +36,7 @@ ADAPTERS: dict[str, TypeAdapter[Any]] = {
 
 def dump(value: Any) -> bytes:
     """JSON of a noun or of plain JSON values; NaN and infinities become null and never travel."""
-    return to_json(value)
+    return to_json(value, inf_nan_mode="null")
 
 
 def load(kind: str, raw: bytes) -> Any:

@@ -9,13 +9,13 @@ from revops_lite.engine.ids import agent_tag
 from revops_lite.engine.state import Changes, State, over
 from revops_lite.models import BreakerState, Context, Intent, OutNotice, Review, ReviewState, Run
 from revops_lite.store import codec, keys
-from revops_lite.store.events import encode_event
 from revops_lite.store.metrics import counting
 
 Command = tuple[Any, ...]
 
 RUN_ENDED = ("finished", "failed", "cancelled", "rolled_back")
 INTENT_ENDED = ("applied", "failed", "conflict", "cancelled")
+WORDS = 1_000  # of one command: Lua cannot unpack more than some thousands
 
 
 def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
@@ -32,7 +32,7 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
             yield from _indexes(kind, id_, old, value)
     yield from _small(before, changes)
     for event in changes.events:
-        raw = encode_event(event)
+        raw = codec.dump(event)  # whatever its size: refusing our own decision would stop every later one
         yield ("XADD", keys.EVENTS, "*", "e", raw)
         yield ("PUBLISH", keys.CHANNEL, raw)
     for entry in changes.audit:
@@ -80,12 +80,13 @@ def _context(old: Context | None, new: Context, now: float) -> Iterator[Command]
         "told": new.told,
         "local": new.local,
     }
-    yield ("HSET", key, "r", new.record, "m", codec.dump(meta), *words)
-    if gone:
-        yield ("HDEL", key, *gone)
+    yield ("HSET", key, "r", new.record, "m", codec.dump(meta))
+    for start in range(0, len(words), WORDS):
+        yield ("HSET", key, *words[start : start + WORDS])
+    for start in range(0, len(gone), WORDS):
+        yield ("HDEL", key, *gone[start : start + WORDS])
     yield ("EXPIRE", key, keys.CONTEXT_TTL)
-    if old is None:
-        yield ("ZADD", keys.index("contexts"), now, new.record)
+    yield ("ZADD", keys.index("contexts"), now, new.record)  # by the last change: leaves the index as the key expires
 
 
 def read_context(raw: dict[bytes, bytes]) -> Context | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from revops_lite.errors import EventRefused
 from revops_lite.models import Event
@@ -23,8 +24,11 @@ __all__ = ["CHANNEL", "EVENTS_KEY", "FIELD", "SEEN_TTL", "decode_event", "encode
 
 
 def encode_event(event: Event) -> bytes:
-    """Raises EventRefused for a body over 1 MB."""
-    raw = codec.dump(event)
+    """Raises EventRefused for a body over 1 MB, or one that cannot be written as JSON (half a surrogate pair)."""
+    try:
+        raw = codec.dump(event)
+    except PydanticSerializationError as error:
+        raise EventRefused(f"event {event.id!r}: it cannot be written as JSON: {error}") from None
     if len(raw) > MAX_BYTES:
         raise EventRefused(f"event {event.id!r}: its data is {len(raw):,} bytes; at most {MAX_BYTES:,} are taken")
     return raw

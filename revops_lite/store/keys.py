@@ -5,8 +5,8 @@
 | revops:events             | stream | trimmed after 7 d   | every event, one field `e` = JSON of models.Event         |
 | revops:events (channel)   | pubsub | -                   | the same bytes, for anyone who listens                    |
 | revops:event:<hash>       | string | 7 d                 | an event id that is known; its value marks the body       |
-| revops:controller         | hash   | permanent           | epoch, seq (commits), cursor, heartbeat, owner, and of the |
-|                           |        |                     | minutes with a heartbeat the first and the last marked    |
+| revops:controller         | hash   | permanent           | epoch, seq (commits), cursor, heartbeat, owner; first and |
+|                           |        |                     | marked: first and last minute seen with a heartbeat       |
 | revops:run:<id>           | string | 90 d after a change | models.Run                                                |
 | revops:write:<id>         | string | 90 d                | models.Write                                              |
 | revops:intent:<id>        | string | 90 d                | models.Intent                                             |
@@ -20,6 +20,7 @@
 | revops:paused             | set    | permanent           | tags of agents whose breaker is open; CLAIM leaves them   |
 | revops:timers             | zset   | permanent           | timer -> due                                              |
 | revops:sent:<hash>        | zset   | 1 h                 | CRM calls of a record in the last hour                    |
+| revops:calling            | hash   | permanent           | record -> the call to the CRM that is under way           |
 | revops:index:<kind>       | zset   | trimmed with them   | ids by time: runs, writes, reviews, notices, contexts     |
 | revops:open:<kind>        | zset   | permanent           | runs, loads, intents, notices, reviews not at an end yet  |
 | revops:audit              | stream | trimmed after 90 d, | models.AuditEntry                                         |
@@ -48,6 +49,7 @@ TIMERS = "revops:timers"
 AUDIT = "revops:audit"
 SEALED = "revops:audit:sealed"
 POLL = "revops:poll"
+CALLING = "revops:calling"
 
 DAY = 86_400
 SEEN_TTL = 7 * DAY
@@ -59,7 +61,7 @@ SENT_TTL = 3_600
 EVENTS_KEPT = 7 * DAY
 AUDIT_KEPT = 90 * DAY
 
-PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT, SEALED)
+PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT, SEALED, CALLING)
 
 
 def digest(text: str) -> str:

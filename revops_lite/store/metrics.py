@@ -1,9 +1,9 @@
 """What the health figures are made of, in Redis: counted in the commit that they come from, read for a window.
 
 An hour's counts are a hash; its field names are JSON lists, `["passed","new_lead"]` (`rules/health.py` tells them all),
-and `["up",17]` marks the minute 17 in which a commit arrived, so that controller and Redis both lived. Which records were
-processed and reviewed is a sorted set by the last time of it: what lies behind the start of a window that ends now is
-exactly the set of that window.
+and `["up",17]` marks its minute 17 as one in which a commit arrived: controller and Redis both lived. Which records
+were processed and reviewed is a sorted set by the last time of it: what lies behind the start of a window that ends now
+is exactly the set of that window.
 """
 
 from __future__ import annotations

@@ -83,12 +83,14 @@ class Views:
 
     def _pages(self, kind: str) -> Iterator[list[str]]:
         start = 0
+        told: set[bytes] = set()  # what comes meanwhile moves the rest down, into the next page
         while True:
             with bus_errors():
                 ids = self.redis.zrevrange(keys.index(f"{kind}s"), start, start + PAGE - 1)
             if not ids:
                 return
-            yield [id_.decode() for id_ in ids]
+            yield [id_.decode() for id_ in ids if id_ not in told]
+            told.update(ids)
             start += PAGE
 
     def _one(self, kind: str, prefix: str) -> Any:

@@ -7,7 +7,6 @@ import hashlib
 import pytest
 
 from installation import Installation, until
-
 from revops_lite import Client
 
 WRITER = """

@@ -110,7 +110,7 @@ def writes(site: Installation) -> dict[str, int]:
 @pytest.mark.parametrize("entry", ["Crm", "Plain"])
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_a_write_cut_off_at_the_call_is_applied_exactly_once(site: Installation, point: str, entry: str) -> None:
-    leads = 20
+    leads = 10
     deadly(site, point, leads, entry)
     with site.up(ready=False) as up:
         assert up.wait() == -signal.SIGKILL

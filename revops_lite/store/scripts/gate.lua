@@ -1,6 +1,7 @@
 -- The last word before a call to the CRM: still ours, unchanged, not on hold, within the hour's budget. Then the
 -- before-image is on record (write.sending) before the call is made.
--- KEYS: 1 controller hash, 2 intent, 3 holds, 4 calls of the record in the last hour, 5 event stream, 6 event id
+-- KEYS: 1 controller hash, 2 intent, 3 holds, 4 calls of the record in the last hour, 5 event stream, 6 event id,
+--       7 calls under way
 -- ARGV: 1 epoch, 2 intent as the writer read it, 3 now, 4 calls allowed in an hour, 5 call id, 6 channel,
 --       7 lifetime of an event id, 8 write.sending as JSON, 9 record, 10.. fields
 -- returns {'go'}, {'fenced'}, {'changed'}, {'held', field...}, {'budget', seconds until a call is free}
@@ -23,6 +24,7 @@ if not redis.call('ZSCORE', KEYS[4], ARGV[5]) then
 end
 redis.call('ZADD', KEYS[4], now, ARGV[5])
 redis.call('EXPIRE', KEYS[4], 3700)
+redis.call('HSET', KEYS[7], ARGV[9], ARGV[5])
 if redis.call('SET', KEYS[6], '1', 'NX', 'EX', ARGV[7]) then
   redis.call('XADD', KEYS[5], '*', 'e', ARGV[8])
   redis.call('PUBLISH', ARGV[6], ARGV[8])
