@@ -71,8 +71,8 @@ class Controller:
         self.state = self.store.working_set()
         self._next_timer = self.store.next_timer()
 
-    def resign(self) -> None:
-        self.store.resign(self.lead)
+    def resign(self, now: float) -> None:
+        self.store.resign(self.lead, now)
 
     # -- one pass --
 

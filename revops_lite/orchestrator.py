@@ -188,9 +188,9 @@ class Orchestrator:
             except Exception:
                 log.exception("stopping: one part did not stop cleanly")
         try:
-            self.parts.controller.resign()
-        except BusError:
-            log.debug("Redis was gone before we could sign off")
+            self.parts.controller.resign(time.time())
+        except (BusError, Fenced) as error:
+            log.debug("we could not sign off: %s", error)
 
 
 def _waits_for_people_only(run: Run) -> bool:

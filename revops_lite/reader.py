@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from revops_lite.errors import CrmError, CrmRefused
+from revops_lite.errors import CrmError, CrmRefused, EventRefused
 from revops_lite.models import CrmChange, CrmRecord, Event, Run
 from revops_lite.ports import Crm
 from revops_lite.rules.merge import own
@@ -61,10 +62,22 @@ class Loader:
             log.warning("records cannot be read, again in %.0f s: %s", self._not_before - now, error)
             return 0
         self._failures = 0
-        self.store.append(events)
+        self._report(batch, events, now)
         for run in batch:
             del self._waiting[run.id]
         return len(batch)
+
+    def _report(self, batch: Sequence[Run], events: Sequence[Event], now: float) -> None:
+        """Too much for one event is a run that cannot go on, and no reason to keep the others waiting."""
+        try:
+            self.store.append(events)
+        except EventRefused:
+            for run, event in zip(batch, events, strict=True):
+                try:
+                    self.store.append([event])
+                except EventRefused as error:
+                    why = f"{run.record} and what its workflow includes are too much: {error}"
+                    self.store.append([_event(run, "missing", now, {"error": why})])
 
     def read(self, batch: Sequence[Run], now: float) -> list[Event]:
         """`record.loaded` (or `record.missing`) for each run. Raises CrmError."""
@@ -163,7 +176,11 @@ class Poller:
                     data={"values": rest, "actor": change.actor, "person": change.person},
                 )
             )
-        return self.store.append(events).count("new")
+        try:
+            return self.store.append(events).count("new")
+        except EventRefused:  # one of them is too large to carry its values: whoever needs them reads them
+            bare = [replace(event, data={**event.data, "values": {}}) for event in events]
+            return self.store.append(bare).count("new")
 
     def _ours(self, changes: Sequence[CrmChange]) -> dict[str, dict[str, Any]]:
         """The values that our own calls among these changes brought, by record."""

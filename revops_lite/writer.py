@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable
+from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable, CrmUnknown
 from revops_lite.models import CrmRecord, Event, Intent, IntentState
 from revops_lite.ports import BatchCrm, Crm, CrmCall
 from revops_lite.store.store import Store
@@ -85,7 +85,12 @@ class Writer:
         size = max(self.crm.abilities.batch, LANES)
         for start in range(0, len(due), size):
             batch = due[start : start + size]
-            self._unsent += self._handle(batch, now)
+            try:
+                self._unsent += self._handle(batch, now)
+            except Exception:  # before any call was made: the next tick tries again
+                for intent in batch:
+                    self._told.pop(intent.id, None)
+                raise
             self._report()
         return len(due)
 
@@ -124,7 +129,7 @@ class Writer:
             self._told[intent.id] = intent.passes
         try:
             found = self.crm.read([intent.record for intent in batch])
-        except CrmError as error:
+        except Exception as error:  # a CrmError, or an adapter's own mistake: nothing was called
             return [self._again(intent, now, error) for intent in batch]
         reports: list[Event] = []
         standing: dict[str, dict[str, Any]] = {}
@@ -203,7 +208,7 @@ class Writer:
             return self._event(intent, "doubted", now, settle_until=now + self.terms.settle, why=why)
         try:
             applied = self.crm.applied(intent.record, intent.id)
-        except CrmError as error:
+        except Exception as error:
             return self._again(intent, now, error, doubt=True)
         standing = {name: record.values.get(name) for name in intent.values}
         if applied or (applied is None and same(standing, intent.values)):
@@ -235,7 +240,7 @@ class Writer:
         if not calls:
             return []
         if isinstance(self.crm, BatchCrm):
-            outcomes = self.crm.write_many(calls)
+            outcomes = _many(self.crm, calls)
         elif self._pool:
             outcomes = list(self._pool.map(self._one, calls))
         else:
@@ -247,6 +252,8 @@ class Writer:
             self.crm.write(call.record, call.values, call.expected, call.write_id, call.actor)
         except CrmError as error:
             return error
+        except Exception as error:
+            return _unknown(error)
         return None
 
     def _after(self, intent: Intent, outcome: CrmError | None, now: float) -> Event:
@@ -267,7 +274,7 @@ class Writer:
                 until = now + self.terms.settle
                 return self._event(intent, "doubted", now, settle_until=until, why=str(outcome))
 
-    def _again(self, intent: Intent, now: float, error: CrmError, doubt: bool = False) -> Event:
+    def _again(self, intent: Intent, now: float, error: Exception, doubt: bool = False) -> Event:
         """Certainly nothing happened: later, longer each time, or when the CRM says."""
         if isinstance(error, CrmRefused) and not doubt:
             return self._event(intent, "failed", now, why=str(error))
@@ -287,3 +294,19 @@ class Writer:
             data={"intent": intent.id, **data},
             run=intent.run,
         )
+
+
+def _many(crm: BatchCrm, calls: Sequence[CrmCall]) -> Sequence[CrmError | None]:
+    try:
+        outcomes = crm.write_many(calls)
+    except Exception as error:
+        outcomes = [_unknown(error)] * len(calls)
+    if len(outcomes) == len(calls):
+        return outcomes
+    return [CrmUnknown(f"{len(calls)} calls, and {len(outcomes)} outcomes")] * len(calls)
+
+
+def _unknown(error: Exception) -> CrmError:
+    """An adapter failed in its own way: nobody knows what the CRM did."""
+    log.error("the CRM adapter failed", exc_info=error)
+    return error if isinstance(error, CrmError) else CrmUnknown(f"{type(error).__name__}: {error}")

@@ -21,8 +21,8 @@ from typing import Literal, NamedTuple
 ZERO = b"0" * 64
 TAIL = len(',"mac":""}\n') + 64
 
-_NUMBER = rb"(?:0|[1-9]\d*)"
-_HEAD = re.compile(rb'\{"seq":([1-9]\d*),"id":"(%s-%s)","(entry|sealer)":\{' % (_NUMBER, _NUMBER), re.ASCII)
+_NUMBER = rb"(?:0|[1-9]\d{0,19})"
+_HEAD = re.compile(rb'\{"seq":([1-9]\d{0,17}),"id":"(%s-%s)","(entry|sealer)":\{' % (_NUMBER, _NUMBER), re.ASCII)
 _END = re.compile(rb',"mac":"[0-9a-f]{64}"\}\n')
 
 Raw = tuple[str, bytes]  # stream id, and the entry as one JSON object in one line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -12,7 +12,7 @@ from revops_lite.clean import csv_cell, json_line
 from revops_lite.models import AuditEntry
 
 MASK = "•••"
-COLUMNS = ("seq", "id", "at", "what", "who", "record", "run", "field", "before", "after", "rule", "note")
+COLUMNS = ("seq", "id", *(field.name for field in fields(AuditEntry)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,7 @@ def hold_placed(draft: Draft) -> None:
     name = str(data.get("field") or "*")
     hold = Hold(record, name, str(data["by"]), str(data.get("reason", "")), draft.event.time, data.get("until"))
     draft.changes.holds[record, name] = hold
+    draft.changes.gated.add((record, name))
     draft.timer(f"release|{record}|{name}", hold.until)
     draft.audit("hold.placed", who=hold.by, record=record, field=name, note=hold.reason)
 
@@ -267,5 +268,6 @@ def hold_released(draft: Draft) -> None:
     data, record = draft.event.data, draft.event.subject
     name = str(data.get("field") or "*")
     draft.changes.holds[record, name] = None
+    draft.changes.gated.add((record, name))
     draft.timer(f"release|{record}|{name}", None)
     draft.audit("hold.released", who=str(data["by"]), record=record, field=name, note=str(data.get("reason", "")))

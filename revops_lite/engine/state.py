@@ -76,6 +76,7 @@ class Changes:
     docs: dict[Key, Any] = field(default_factory=dict)
     breakers: dict[str, Breaker] = field(default_factory=dict)
     holds: dict[tuple[str, str], Hold | None] = field(default_factory=dict)
+    gated: set[tuple[str, str]] = field(default_factory=set)  # of the holds, those that are at the gate already
     parked: dict[str, tuple[str, bool]] = field(default_factory=dict)  # "run|step" -> agent, parked or not
     timers: dict[str, float | None] = field(default_factory=dict)  # timer -> due, None: no more
     jobs: list[Job] = field(default_factory=list)
@@ -88,6 +89,7 @@ class Changes:
         self.docs.update(later.docs)
         self.breakers.update(later.breakers)
         self.holds.update(later.holds)
+        self.gated = (self.gated - later.holds.keys()) | later.gated
         self.parked.update(later.parked)
         self.timers.update(later.timers)
         self.jobs += later.jobs

@@ -47,13 +47,24 @@ def _small(before: State, changes: Changes) -> Iterator[Command]:
         shut = breaker.state is BreakerState.OPEN
         if shut != (was is not None and was.state is BreakerState.OPEN):
             yield ("SADD" if shut else "SREM", keys.PAUSED, agent_tag(name))
-    for (record, field), hold in changes.holds.items():
-        name = f"{record}|{field}"
-        yield ("HDEL", keys.HOLDS, name) if hold is None else ("HSET", keys.HOLDS, name, codec.dump(hold))
+    yield from _holds(before, changes)
     for name, (agent, there) in changes.parked.items():
         yield ("HSET", keys.PARKED, name, agent) if there else ("HDEL", keys.PARKED, name)
     for timer, due in changes.timers.items():
         yield ("ZREM", keys.TIMERS, timer) if due is None else ("ZADD", keys.TIMERS, due, timer)
+
+
+def _holds(before: State, changes: Changes) -> Iterator[Command]:
+    """What a person places or releases is at the gate before we hear of it. Our own changes (an end date, the hold
+    field) give way to it: a hold that was placed meanwhile is neither replaced nor taken away."""
+    for (record, field), hold in changes.holds.items():
+        if (record, field) in changes.gated:
+            continue
+        known = before.holds.get(record, {}).get(field)
+        if hold is not None:
+            yield ("HSETNX", keys.HOLDS, f"{record}|{field}", codec.dump(hold))
+        elif known is not None:
+            yield ("HDELSAME", keys.HOLDS, f"{record}|{field}", codec.dump(known))
 
 
 def _context(old: Context | None, new: Context, now: float) -> Iterator[Command]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -101,11 +101,9 @@ class Store:
             marked = self.redis.hget(keys.CONTROLLER, "marked")
         return Lead(int(epoch), int(seq), cursor.decode(), float(marked) if marked else None)
 
-    def resign(self, lead: Lead) -> None:
-        """The controller stops in good order: the next one need not wait."""
-        with bus_errors():
-            if self.redis.hget(keys.CONTROLLER, "epoch") == str(lead.epoch).encode():
-                self.redis.hset(keys.CONTROLLER, "owner", "")
+    def resign(self, lead: Lead, now: float) -> None:
+        """The controller stops in good order: the next one need not wait. Raises Fenced where it is there already."""
+        self.commit(lead, [("HSET", keys.CONTROLLER, "owner", "")], None, now)
 
     def commit(self, lead: Lead, commands: list[Command], cursor: str | None, now: float) -> None:
         """All commands or none; afterwards `lead` has moved on. Raises Fenced when another controller took over."""
@@ -187,7 +185,7 @@ class Store:
             pipe = self.redis.pipeline(transaction=False)
             pipe.xtrim(keys.EVENTS, minid=max(oldest, 0), approximate=True)
             pipe.xtrim(keys.AUDIT, minid=max(min(sealed, int((now - keys.AUDIT_KEPT) * 1000)), 0), approximate=True)
-            for kind, ttl in keys.DOC_TTL.items():
+            for kind, ttl in {**keys.DOC_TTL, "context": keys.CONTEXT_TTL}.items():
                 if kind != "intent":
                     pipe.zremrangebyscore(keys.index(f"{kind}s"), "-inf", now - ttl)
             pipe.execute()
@@ -236,7 +234,7 @@ class Store:
     def hold(self, event: Event, hold: Hold | None, field: str) -> None:
         """Place (or, with None, release) a hold: effective at the gate at once, told as `event`."""
         name = f"{event.subject}|{field}"
-        body = codec.dump(hold) if hold is not None else b""
+        body = codec.dump(replace(hold, at=event.time)) if hold is not None else b""  # as the controller will know it
         names = [keys.HOLDS, keys.EVENTS, keys.seen(event.id)]
         self._hold(names, [keys.CHANNEL, keys.SEEN_TTL, encode_event(event), name, body])
 

@@ -10,7 +10,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.real
 LONG = bool(os.environ.get("REVOPS_LONG"))
 KILLS = 20 if LONG else 8
 LEADS = 300
+PAUSE = 0.15 if LONG else 0.05  # seconds an agent takes: long enough that a start does not work off everything
 PATIENCE = 90.0
 STEPS = ("enrichment", "scoring", "routing")
 AUDITED = 11 * LEADS  # audit entries of an undisturbed round, roughly: where the kills are spread over
@@ -42,7 +43,7 @@ class Found(BaseModel):
 
 @agent(writes=Found)
 def enrich(lead: Snapshot) -> Proposal:
-    time.sleep(0.04)
+    time.sleep(PAUSE)
     number = int(lead["number"])
     return Proposal(Found(industry=f"industry {number % 7}", numberofemployees=number + 1), confidence=0.95)
 """
@@ -60,7 +61,7 @@ class Grade(BaseModel):
 
 @agent(writes=Grade)
 def score(lead: Snapshot) -> Proposal:
-    time.sleep(0.02)
+    time.sleep(PAUSE / 2)
     sure = int(lead["number"]) % 10 != 0
     return Proposal(Grade(revops_grade=f"A{lead['numberofemployees'] % 4}"), confidence=0.9 if sure else 0.3)
 """
@@ -88,8 +89,8 @@ steps = [{ agent = "enrichment" }, { agent = "scoring", wait_for_review = true }
 
 def leads(site: Installation, *, processes: int, durability: str = "always", crm: str = "sqlite") -> None:
     """An installation with 300 leads that nobody has worked on."""
-    site.agent("enrichment", ENRICHMENT)
-    site.agent("scoring", SCORING)
+    site.agent("enrichment", ENRICHMENT.replace("PAUSE", str(PAUSE)))
+    site.agent("scoring", SCORING.replace("PAUSE", str(PAUSE)))
     site.agent("routing", ROUTING)
     site.configure(
         {"enrichment": "enrich", "scoring": "score", "routing": "route"},
@@ -114,9 +115,27 @@ def progress(site: Installation) -> int:
         raise
 
 
-def moments(seed: int, count: int) -> list[int]:
-    """At which progress to kill, ascending: seeded, spread over the round but for its end."""
-    return sorted(random.Random(seed).sample(range(LEADS // 2, AUDITED * 7 // 10), count))
+class Moments:
+    """When to kill: at seeded shares of the work that is left, so that each one falls while leads are worked on."""
+
+    def __init__(self, site: Installation, seed: int, count: int) -> None:
+        self._site = site
+        self._dice = random.Random(seed)
+        self._left = count
+        self.fired = 0
+
+    def __iter__(self) -> Iterator[None]:
+        """Yields as often as asked for; each time `wait` has to be called once."""
+        while self._left:
+            yield
+            self._left -= 1
+
+    def wait(self, up: Up) -> None:
+        """Return at the next moment; it counts as fired where work is left then."""
+        done = until(lambda: progress(self._site), "something has been done", PATIENCE)
+        wanted = done + self._dice.random() * max(0, AUDITED - done) / self._left
+        until(lambda: progress(self._site) >= wanted or not up.alive(), "so much work is done", PATIENCE)
+        self.fired += not all_ended(self._site)
 
 
 def all_ended(site: Installation) -> bool:
@@ -194,14 +213,13 @@ def test_an_orchestrator_that_is_killed_again_and_again_loses_nothing_and_does_n
     site: Installation, processes: int
 ) -> None:
     leads(site, processes=processes)
-    killed = 0
-    for moment in moments(seed=11 + processes, count=KILLS):
+    moments = Moments(site, seed=11 + processes, count=KILLS)
+    for _ in moments:
         with site.up() as up:
-            until(lambda at=moment: progress(site) >= at or not up.alive(), "so much work is done", PATIENCE)
-            killed += not all_ended(site)
+            moments.wait(up)
             up.kill()
         no_traceback(up)
-    assert killed == KILLS  # each fell while leads were being worked on
+    assert moments.fired == KILLS
     with site.up() as up:
         until_all_ended(site)
         check_books(site)
@@ -211,15 +229,14 @@ def test_an_orchestrator_that_is_killed_again_and_again_loses_nothing_and_does_n
 def test_agent_hosts_that_are_killed_again_and_again_lose_nothing(site: Installation) -> None:
     leads(site, processes=1)
     dice = random.Random(23)
-    killed = 0
+    moments = Moments(site, seed=22, count=KILLS)
     with site.up() as up:
-        for moment in moments(seed=22, count=KILLS):
-            until(lambda at=moment: progress(site) >= at, "so much work is done", PATIENCE)
+        for _ in moments:
+            moments.wait(up)
             host = dice.choice(until(up.hosts, "a host lives"))
-            killed += not all_ended(site)
             os.kill(host, signal.SIGKILL)
             until(lambda gone=host: gone not in up.hosts(), "the killed host is gone")
-        assert killed == KILLS
+        assert moments.fired == KILLS
         until_all_ended(site)
         check_books(site)
         stopped_in_order(site, up)
@@ -228,15 +245,14 @@ def test_agent_hosts_that_are_killed_again_and_again_lose_nothing(site: Installa
 @pytest.mark.parametrize("processes", [1, 0] if LONG else [1])
 def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(site: Installation, processes: int) -> None:
     leads(site, processes=processes)
-    killed = 0
+    moments = Moments(site, seed=33 + processes, count=KILLS // 2)
     with site.up() as up:
-        for moment in moments(seed=33 + processes, count=KILLS // 2):
-            until(lambda at=moment: progress(site) >= at, "so much work is done", PATIENCE)
+        for _ in moments:
+            moments.wait(up)
             server = up.server()
-            killed += not all_ended(site)
             os.kill(server, signal.SIGKILL)
             until(lambda gone=server: progress(site) > 0 and up.server() != gone, "another server answers")
-        assert killed == KILLS // 2
+        assert moments.fired == KILLS // 2
         until_all_ended(site)
         check_books(site)
         stopped_in_order(site, up)
