@@ -12,7 +12,7 @@ from revops_lite.models import Flag, Notice, Report
 from revops_lite.registry import agent
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Client as Client
+    from revops_lite.installation import Client as Client
 
 __version__ = "0.1.0"
 __all__ = ["Client", "Flag", "Notice", "Proposal", "Report", "Retry", "Skip", "Snapshot", "agent"]
@@ -20,7 +20,7 @@ __all__ = ["Client", "Flag", "Notice", "Proposal", "Report", "Retry", "Skip", "S
 
 def __getattr__(name: str) -> Any:
     if name == "Client":
-        from revops_lite.bootstrap import Client
+        from revops_lite.installation import Client
 
         return Client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -123,10 +123,10 @@ class Trail:
         if path is not None and lines:
             yield path, lines, head
 
-    def recent_ids(self) -> set[str]:
-        """Stream ids of the newest two files: among them is the newest that Redis still has, if any is."""
-        paths = months(self.folder)[-2:]
-        return {line.head.id for path in paths for line in lines_of(path) if line.head}
+    def recent(self) -> set[tuple[str, int]]:
+        """(stream id, hash of the entry) in the newest two files: among them is the newest that Redis still has."""
+        lines = (line for path in months(self.folder)[-2:] for line in lines_of(path))
+        return {(line.head.id, hash(line.entry)) for line in lines if line.head}
 
     def anchor(self, head: Head, why: str, now: float) -> None:
         """Note the head in a second file: a weaker witness than one elsewhere, but one more to be forged."""

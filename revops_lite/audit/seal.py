@@ -136,8 +136,8 @@ class Sealer:
         With `durability = "everysec"` a crash may do that, a restored backup does. The lost entries stay in the files;
         this line says so, and its id is where the stream goes on.
         """
-        known = self.trail.recent_ids()
-        there = next((id_ for id_, _ in self.stream.back() if id_ in known), START)
+        known = self.trail.recent()
+        there = next((id_ for id_, entry in self.stream.back() if (id_, hash(entry)) in known), START)
         note = f"Redis has lost the entries after {there} up to {head.id}; here they are kept"
         log.error("%s: %s", self.trail.folder, note)
         entry = {"at": now, "what": "audit.rewound", "who": "sealer", "before": head.id, "after": there, "note": note}

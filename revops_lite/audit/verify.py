@@ -20,6 +20,7 @@ from revops_lite.audit.chain import Head, Line, Raw, check, order, unfinished
 from revops_lite.audit.folder import ANCHORS, anchors, locked, months, raw_lines
 from revops_lite.errors import UsageError
 
+IN_ROWS = ("misplaced", "changed", "unreadable")
 SHORTEST_MAC = 16  # hex digits of a mac that still tell it from others
 
 
@@ -168,7 +169,11 @@ class _Walk:
 
 
 class _Compared:
-    """The stream beside the lines: both are in the order of their ids, and each is read once."""
+    """The stream beside the lines: both are in the order of their ids, and each is read once.
+
+    Only where Redis has lost entries do ids go back. So what does not fit is kept with a mark of its contents until the
+    end, when it may have found its counterpart.
+    """
 
     def __init__(self, stream: Iterable[Raw], must_hold: float) -> None:
         self._stream = iter(stream)
@@ -176,65 +181,70 @@ class _Compared:
         self._begun = False
         self._must_hold = int(must_hold * 1000)
         self._first: tuple[int, int] | None = None
-        self._extra: dict[str, Finding] = {}
-        self._missing: dict[str, Finding] = {}
-        self._changed: list[Finding] = []
+        self._extra: dict[str, int] = {}  # in Redis only: id -> mark of the entry
+        self._missing: dict[str, tuple[int, Finding]] = {}  # in the files only
+        self._changed: dict[str, tuple[int, Finding]] = {}  # in both; the mark is that of Redis
         self._compared = 0
         self._notes: list[str] = []
         self._last = "0-0"
 
     def line(self, file: str, number: int, line: Line) -> None:
         assert line.head
-        if not self._begun:
-            self._begun = True
-            self._advance()
-            self._first = order(self._next[0]) if self._next else None
+        self._begin()
         if line.rewound:
             self._rewound(file, number, line.head)
             return
-        self._last, at = line.head.id, order(line.head.id)
+        id_, at = line.head.id, order(line.head.id)
+        self._last = id_
         while self._next and order(self._next[0]) < at:
-            what = f"entry {self._next[0]} stands in Redis and not in the trail"
-            self._extra[self._next[0]] = Finding("redis", None, None, "stream", what)
+            self._extra[self._next[0]] = hash(self._next[1])
             self._advance()
-        if self._next and self._next[0] == line.head.id:
-            self._same(file, number, line, self._next[1])
+        if self._next and self._next[0] == id_:
+            self._compared += 1
+            if self._next[1] != line.entry:
+                what = f"sequence {line.head.seq} ({id_}) is another entry here than in Redis"
+                finding = Finding(file, number, line.head.seq, "stream", what)
+                self._changed[id_] = hash(self._next[1]), finding
             self._advance()
         elif (self._first and at >= self._first) or at[0] >= self._must_hold:
-            what = f"sequence {line.head.seq} ({line.head.id}) stands here and not in Redis any more"
-            self._missing[line.head.id] = Finding(file, number, line.head.seq, "stream", what)
-
-    def _same(self, file: str, number: int, line: Line, entry: bytes) -> None:
-        assert line.head
-        self._compared += 1
-        if entry != line.entry:
-            what = f"sequence {line.head.seq} ({line.head.id}) is another entry here than in Redis"
-            self._changed.append(Finding(file, number, line.head.seq, "stream", what))
+            what = f"sequence {line.head.seq} ({id_}) stands here and not in Redis any more"
+            self._missing[id_] = hash(line.entry), Finding(file, number, line.head.seq, "stream", what)
 
     def _rewound(self, file: str, number: int, head: Head) -> None:
-        lost = [id_ for id_ in self._missing if order(id_) > order(head.id)]
-        for id_ in lost:
+        """What does not fit behind `head.id` is what Redis has lost; what it holds there now comes later in the files."""
+        for id_ in [id_ for id_ in self._missing if order(id_) > order(head.id)]:
             del self._missing[id_]
+        for id_ in [id_ for id_ in self._changed if order(id_) > order(head.id)]:
+            self._extra[id_] = self._changed.pop(id_)[0]
         self._last = head.id
         self._notes.append(f"{file}:{number}: Redis lost entries after {head.id}; the trail has kept them")
 
     def finish(self, report: Report) -> None:
         """Everything that is left once all lines have been seen."""
-        if not self._begun:
-            self._advance()
-        for id_ in self._extra.keys() & self._missing.keys():  # the clock went back where Redis had lost entries
-            del self._extra[id_], self._missing[id_]
+        self._begin()
+        for id_ in self._extra.keys() & self._missing.keys():
+            if self._extra[id_] == self._missing[id_][0]:
+                del self._extra[id_], self._missing[id_]
+                self._compared += 1
         last = order(self._last)
         while self._next:
             if order(self._next[0]) <= last:
-                what = f"entry {self._next[0]} stands in Redis and not in the trail"
-                self._extra[self._next[0]] = Finding("redis", None, None, "stream", what)
+                self._extra[self._next[0]] = 0
             else:
                 report.unsealed += 1
             self._advance()
         report.compared = self._compared
         report.notes += self._notes
-        report.findings += [*self._changed, *self._missing.values(), *self._extra.values()]
+        report.findings += [finding for _, finding in [*self._changed.values(), *self._missing.values()]]
+        for id_ in self._extra:
+            what = f"entry {id_} stands in Redis and not in the trail"
+            report.findings.append(Finding("redis", None, None, "stream", what))
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._advance()
+            self._first = order(self._next[0]) if self._next else None
 
     def _advance(self) -> None:
         self._next = next(self._stream, None)

@@ -25,8 +25,8 @@ from revops_lite.store.audit import AuditStream, read_entry
 from revops_lite.store.keys import AUDIT_KEPT, DAY
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
     from revops_lite.cli.options import State
+    from revops_lite.installation import Installation
 
 SHOWN = 100  # findings; the rest is counted
 FORMATS = {"csv": exports.write_csv, "jsonl": exports.write_jsonl}

@@ -22,8 +22,8 @@ RecordArgument = Annotated[str, typer.Argument(metavar="RECORD", help="such as l
 def _crm(context: typer.Context) -> SqliteCrm:
     """The CRM alone: these commands need no Redis."""
     from revops_lite import config
-    from revops_lite.bootstrap import open_crm
     from revops_lite.crm.sqlite import SqliteCrm
+    from revops_lite.installation import open_crm
 
     settings = config.load(state(context).config, agents=False)
     crm = open_crm(settings)

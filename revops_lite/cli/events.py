@@ -15,7 +15,7 @@ from revops_lite.cli.out import put_items, put_json, remark, say
 from revops_lite.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.models import Event
 
 BATCH = 500
@@ -42,7 +42,7 @@ def emit(
 
 
 def _single(type_: str | None, record: str | None, data: str | None, id_: str | None) -> Event:
-    from revops_lite.bootstrap import make_event
+    from revops_lite.installation import make_event
 
     if not type_ or not record:
         raise UsageError("give TYPE and RECORD, as `revops emit lead.created lead:42`, or --file EVENTS.jsonl")
@@ -73,8 +73,8 @@ def _no_number(name: str) -> None:
 
 def _many(file: Path) -> list[Event]:
     """All lines are read and checked before the first is sent: a bad one stops the whole file."""
-    from revops_lite.bootstrap import make_event
     from revops_lite.errors import EventRefused
+    from revops_lite.installation import make_event
 
     events = []
     for number, line in enumerate(_read(file).split("\n"), 1):

@@ -11,7 +11,7 @@ from revops_lite.cli.options import Agent, Json, Limit, Record, Since, since, st
 from revops_lite.errors import NotFound
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.models import Write
     from revops_lite.store.views import Views
 

@@ -13,7 +13,7 @@ from revops_lite.cli.options import Json, Workflow, state
 from revops_lite.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.rules.health import Health, Rate
 
 LONGEST = 30 * 86_400  # seconds: the counts are kept a little longer

@@ -14,7 +14,7 @@ import typer
 from revops_lite.errors import UsageError
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
 
 Json = Annotated[bool, typer.Option("--json", help="machine-readable, schema 1")]
 Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="how many (50 on a terminal, else all)")]
@@ -34,7 +34,7 @@ class State:
     config: Path
 
     def open(self, *, agents: bool = False) -> Installation:
-        from revops_lite.bootstrap import Installation
+        from revops_lite.installation import Installation
 
         return Installation(self.config, "cli", agents=agents)
 

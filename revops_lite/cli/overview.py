@@ -14,7 +14,7 @@ from revops_lite.cli import metrics, out, shapes
 from revops_lite.store.views import Views
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.models import Run
 
 

@@ -12,7 +12,7 @@ from revops_lite.cli.options import Agent, As, Json, Limit, Record, Since, assig
 from revops_lite.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.models import Review
     from revops_lite.store.views import Views
 

@@ -15,7 +15,7 @@ from revops_lite.cli.options import As, Json, Record, Since, since, state, who
 from revops_lite.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.models import Event, Hold, Review, Write
     from revops_lite.store.views import Views
 

@@ -12,7 +12,7 @@ from revops_lite.cli.options import As, Json, Limit, Record, Since, Workflow, si
 from revops_lite.errors import Refused
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.models import Run
     from revops_lite.store.views import Views
 

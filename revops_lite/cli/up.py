@@ -14,7 +14,7 @@ from revops_lite.cli import out
 from revops_lite.cli.options import state
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
     from revops_lite.orchestrator import Orchestrator
 
 
@@ -27,10 +27,11 @@ def up(
     from revops_lite import bootstrap
     from revops_lite.cli import overview
     from revops_lite.cli.live import watching
+    from revops_lite.installation import Installation
 
     _log_to_stderr()
     started = time.time()
-    with bootstrap.Installation(state(context).config, "up", agents=True) as installation:
+    with Installation(state(context).config, "up", agents=True) as installation:
         with watching(sys.stderr) as display:
             orchestrator = bootstrap.orchestrator(installation, display.stream, until_idle=until_idle)
             orchestrator.parts.controller.after_commit.append(display.committed)
@@ -70,7 +71,8 @@ def _greet(installation: Installation) -> None:
 def worker(context: typer.Context) -> None:
     """Only an agent host, for another machine that shares the Redis of `revops up`."""
     from revops_lite import bootstrap
+    from revops_lite.installation import Installation
 
     _log_to_stderr()
-    with bootstrap.Installation(state(context).config, "cli", agents=True) as installation:
+    with Installation(state(context).config, "cli", agents=True) as installation:
         bootstrap.run_worker(installation)

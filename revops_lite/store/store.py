@@ -94,8 +94,9 @@ class Store:
         try:
             epoch, seq, cursor = self._begin([keys.CONTROLLER], [owner, now, SILENT_AFTER, "1" if force else "0"])
         except ResponseError as error:
-            if "BUSY" in str(error):
-                raise AnotherController(f"another controller works on this Redis: {str(error)[5:]}") from None
+            if "TAKEN" in str(error):
+                other = str(error).partition("TAKEN ")[2]
+                raise AnotherController(f"another controller works on this Redis: {other}") from None
             raise
         with bus_errors():
             marked = self.redis.hget(keys.CONTROLLER, "marked")

@@ -1,0 +1,162 @@
+"""An installation, opened: what every command needs, and nothing that only `revops up` runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from revops_lite import config
+from revops_lite.config import Settings
+from revops_lite.crm.none import NoCrm
+from revops_lite.crm.sqlite import SqliteCrm
+from revops_lite.engine.decide import RESERVED
+from revops_lite.errors import ConfigError, EventRefused
+from revops_lite.models import Event
+from revops_lite.ports import Crm
+from revops_lite.server import Lease, connect_or_start
+from revops_lite.store.client import Clients, check_durable, shown
+from revops_lite.store.events import validate
+from revops_lite.store.store import Store
+
+
+class Installation:
+    """One folder with a config.toml, opened: settings, Redis, and on demand the CRM. A context manager.
+
+    `role` "up" is the controller's; "cli" a command's, which starts the embedded Redis for its own duration where
+    nobody runs it.
+    """
+
+    def __init__(self, path: Path, role: str, *, agents: bool = False) -> None:
+        self._stack = ExitStack()
+        self.settings: Settings = config.load(path, agents=agents)
+        self.lease: Lease | None = None
+        self._crm: Crm | None = None
+        try:
+            self.clients = self._stack.enter_context(Clients(self._url(role)))
+            self.store = Store(self.clients.commands)
+        except BaseException:
+            self.close()
+            raise
+
+    def _url(self, role: str) -> str:
+        redis = self.settings.redis
+        if redis.url != "embedded":
+            return self.settings.redis_url()
+        folder = self.settings.root / "var" / "redis"
+        lease = connect_or_start(folder, redis.durability, "up" if role == "up" else "cli")
+        self.lease = self._stack.enter_context(lease)
+        return lease.url
+
+    @property
+    def crm(self) -> Crm:
+        if self._crm is None:
+            self._crm = open_crm(self.settings)
+            self._stack.callback(self._crm.close)
+        return self._crm
+
+    def send(self, event: Event) -> str:
+        """Accept one event: "new", "known" or "other" (its id is known with another body)."""
+        return self.store.append([event])[0]
+
+    def controller_is_up(self) -> bool:
+        """Whether somebody will handle what is sent now."""
+        about = self.store.controller()
+        return bool(about.get("owner")) and time.time() - float(about.get("heartbeat", 0)) < 10.0
+
+    def weaknesses(self) -> list[str]:
+        """What the server may lose although the configuration allows it; empty as a rule."""
+        return check_durable(self.clients.commands, allow_weak=True)
+
+    def address(self) -> str:
+        """Where Redis is, without a password."""
+        return shown(self.clients.url)
+
+    def until_closed(self, something: AbstractContextManager[object]) -> None:
+        """Enter it now; it is left when this is closed."""
+        self._stack.enter_context(something)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Client:
+    """For programs that only send: `Client.from_config("config.toml").emit("lead.created", "lead:42", data={...})`."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] = "config.toml") -> Client:
+        """Raises ConfigError, or BusError where Redis does not answer."""
+        return cls(Installation(Path(path), "cli"))
+
+    def emit(
+        self, type: str, record: str, data: Mapping[str, Any] | None = None, id: str | None = None
+    ) -> bool:  # the names are the contract's
+        """Publish one event; durable when it returns. False where this id was accepted before.
+
+        Raises EventRefused for a malformed type or record, or an id that is known with another body.
+        """
+        event = make_event(type, record, data, id, source="client")
+        return accepted(self._installation.send(event), event)
+
+    def close(self) -> None:
+        self._installation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_event(type_: str, record: str, data: Mapping[str, Any] | None, id_: str | None, source: str) -> Event:
+    """A well-formed event from outside. Raises EventRefused."""
+    event = Event(id_ or f"{source}-{uuid4().hex}", type_, record, source, time.time(), dict(data or {}))
+    if type_ in RESERVED:
+        raise EventRefused(f"event type {type_!r} is the program's own; choose another")
+    return validate(event)
+
+
+def accepted(status: str, event: Event) -> bool:
+    if status == "other":
+        raise EventRefused(f"event id {event.id!r} was accepted before with another type, record or data")
+    return status == "new"
+
+
+def open_crm(settings: Settings) -> Crm:
+    """The configured CRM. Raises ConfigError, or CrmUnavailable where its file cannot be opened."""
+    crm = settings.crm
+    match crm.adapter:
+        case "sqlite":
+            return SqliteCrm(crm.path, crm.relations)
+        case "none":
+            return NoCrm()
+        case named if ":" in named:
+            return _own_crm(named, settings)
+        case named:
+            raise ConfigError(f"{settings.path.name}: crm.adapter: {named!r} is not there yet; use sqlite or none")
+
+
+def _own_crm(entry: str, settings: Settings) -> Crm:
+    module, _, name = entry.partition(":")
+    try:
+        make: Callable[..., Crm] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{settings.path.name}: crm.adapter: {entry}: {error}") from error
+    return make(settings)
