@@ -211,7 +211,7 @@ class _Compared:
             self._missing[id_] = hash(line.entry), Finding(file, number, line.head.seq, "stream", what)
 
     def _rewound(self, file: str, number: int, head: Head) -> None:
-        """What does not fit behind `head.id` is what Redis has lost; what it holds there now comes later in the files."""
+        """What does not fit behind `head.id` has been lost by Redis; what it holds there now comes later in the files."""
         for id_ in [id_ for id_ in self._missing if order(id_) > order(head.id)]:
             del self._missing[id_]
         for id_ in [id_ for id_ in self._changed if order(id_) > order(head.id)]:

@@ -83,10 +83,9 @@ def fitting(item: Review, undo: bool) -> tuple[Action, ...]:
         fit = {Action.EDIT, Action.REJECT, Action.RETRY}
     else:
         fit = {Action.REJECT, Action.RETRY}
-    if item.record.partition(":")[0] == "event":  # a dead letter about no record
-        fit |= set(ALWAYS) - {Action.HOLD}
-    else:
-        fit |= set(ALWAYS)
+    fit |= set(ALWAYS)
+    if item.reason is Reason.DEAD_LETTER:  # nothing of it could be written
+        fit.remove(Action.HOLD)
     return tuple(action for action in dict.fromkeys(KEYS.values()) if action in fit or (undo and action is Action.UNDO))
 
 
@@ -111,7 +110,7 @@ def action_for(key: str, item: Review, undo: bool) -> Action | str:
         case Action.UNDO:
             return "nothing to take back: the last decision has been sent"
         case Action.HOLD:
-            return "this is about no record that could be held"
+            return "nothing of this event could be written: there is nothing to hold"
         case Action.RETRY:
             return "only a whole step can be tried again; accept, edit or reject this value"
         case _:
@@ -223,14 +222,15 @@ def _row(name: str, text: str, width: int, most: int | None, paint: Paint) -> li
 
 def _folded(text: str, width: int, most: int | None) -> list[str]:
     """Cleaned text in lines of at most `width` columns, broken between words where there are any; with `most`, cut."""
-    if most is not None:
-        text = text[: width * (most + 1)]
-    pieces = [line for part in clean(text, newlines=most is None).split("\n") for line in _wrapped(part, width)]
-    if most is None or len(pieces) <= most:
+    enough = len(text) if most is None else width * (most + 1)
+    cleaned = clean(text[:enough], newlines=most is None)
+    pieces = [line for part in cleaned.split("\n") for line in _wrapped(part, width)]
+    if most is None or (len(pieces) <= most and len(text) <= enough):
         return pieces
     mark = "… (v: all)"
-    end = chop_cells(pieces[most - 1], max(width - len(mark), 1))
-    return [*pieces[: most - 1], (end[0] if end else "") + mark]
+    kept = pieces[:most]
+    end = chop_cells(kept[-1], max(width - len(mark), 1))
+    return [*kept[:-1], (end[0] if end else "") + mark]
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`revops review list|view|approve|edit|reject|retry`."""
+"""`revops review` by itself (see `reviewing`), and `revops review list|view|approve|edit|reject|retry`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,34 @@ All = Annotated[bool, typer.Option("--all", help="every pending item that the fi
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="only this reason, such as confidence")]
 Field = Annotated[str | None, typer.Option("--field", help="only this field")]
 Note = Annotated[str, typer.Option("--note", help="why")]
+Run = Annotated[str | None, typer.Option("--run", help="only this run, or the beginning of its id")]
 PATIENCE = 10.0
+
+
+@app.callback()
+def interactive(
+    context: typer.Context,
+    reason: ReasonOption = None,
+    agent: Agent = None,
+    record: Record = None,
+    field: Field = None,
+    run: Run = None,
+    as_: As = None,
+    no_color: Annotated[bool, typer.Option("--no-color", help="no colours; so does NO_COLOR")] = False,
+) -> None:
+    """What waits for a person. Without a verb, on a terminal: one item at a time, decided by single keys."""
+    given = (reason, agent, record, field, run)
+    if context.invoked_subcommand:
+        if any(given) or as_ or no_color:
+            raise UsageError(f"put the options behind the verb: revops review {context.invoked_subcommand} …")
+        return
+    from revops_lite.cli import deciding, reviewing, terminal
+
+    if not terminal.is_there():
+        raise UsageError(
+            "`revops review` asks a person at a terminal; elsewhere use `revops review list` and its verbs"
+        )
+    reviewing.review(state(context).open, deciding.Filters(*given), who(as_), colour=not no_color)
 
 
 def _views(installation: Installation) -> Views:
@@ -39,21 +66,18 @@ def list_(
     agent: Agent = None,
     record: Record = None,
     field: Field = None,
-    run: Annotated[str | None, typer.Option("--run", help="only this run, or the beginning of its id")] = None,
+    run: Run = None,
     since_: Since = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Items in quarantine; by default those that wait, oldest first."""
-    start = since(since_)
+    from revops_lite.cli.deciding import Filters
+
+    start, filters = since(since_), Filters(reason, agent, record, field, run)
 
     def keep(item: Review) -> bool:
-        return (
-            (state_ == "all" or item.state == state_)
-            and item.created_at >= start
-            and (not run or (item.run or "").startswith(run))
-            and _fits(item, reason, agent, record, field)
-        )
+        return (state_ in ("all", item.state)) and item.created_at >= start and filters.fits(item)
 
     with state(context).open() as installation:
         views = _views(installation)
@@ -64,15 +88,6 @@ def list_(
     else:
         out.table(("ITEM", "REASON", "RECORD", "FIELD", "CURRENT", "PROPOSED", "CONF", "AGENT", "AGE"), _rows(found),
                   "nothing waits for a person")  # fmt: skip
-
-
-def _fits(item: Review, reason: str | None, agent: str | None, record: str | None, field: str | None) -> bool:
-    return (
-        (not reason or item.reason == reason)
-        and (not agent or item.agent == agent)
-        and (not record or item.record == record)
-        and (not field or item.field == field)
-    )
 
 
 def _rows(items: list[Review]) -> list[tuple[str, ...]]:
@@ -120,7 +135,9 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Write what the agent proposed, in your name."""
-    _decide(context, "approve", ids, all_, (reason, agent, record, field), {}, note, as_, as_json)
+    from revops_lite.cli.deciding import Filters
+
+    _decide(context, "approve", ids, all_, Filters(reason, agent, record, field), {}, note, as_, as_json)
 
 
 @app.command()
@@ -135,7 +152,7 @@ def edit(
     """Write another value instead; a whole step goes on with the values corrected."""
     if not set_:
         raise UsageError("give --set field=value")
-    _decide(context, "edit", ids, False, (None,) * 4, assignments(set_), note, as_, as_json)
+    _decide(context, "edit", ids, False, None, assignments(set_), note, as_, as_json)
 
 
 @app.command()
@@ -154,7 +171,9 @@ def reject(
     """Do not write it; a whole step ends without output."""
     if not note:
         raise UsageError('say why: --note "why"')
-    _decide(context, "reject", ids, all_, (reason, agent, record, field), {}, note, as_, as_json)
+    from revops_lite.cli.deciding import Filters
+
+    _decide(context, "reject", ids, all_, Filters(reason, agent, record, field), {}, note, as_, as_json)
 
 
 @app.command()
@@ -170,7 +189,9 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Let the agent of a whole step try again (or a dead event be handled again)."""
-    _decide(context, "retry", ids, all_, (reason, agent, record, None), {}, note, as_, as_json)
+    from revops_lite.cli.deciding import Filters
+
+    _decide(context, "retry", ids, all_, Filters(reason, agent, record), {}, note, as_, as_json)
 
 
 def _decide(
@@ -178,7 +199,7 @@ def _decide(
     decision: str,
     ids: list[str] | None,
     all_: bool,
-    filters: tuple[str | None, str | None, str | None, str | None],
+    filters: Filters | None,
     values: dict[str, Any],
     note: str,
     as_: str | None,
@@ -189,7 +210,7 @@ def _decide(
         if bool(ids) == all_:
             raise UsageError("give item ids, or --all with filters")
         items = [views.review(id_) for id_ in ids or []]
-        items = items or [item for item in views.pending() if _fits(item, *filters)]
+        items = items or [item for item in views.pending() if filters is None or filters.fits(item)]
         _send(installation, items, decision, values, note, who(as_))
         if not installation.controller_is_up():
             out.remark(f"{len(items)} decision(s) accepted; they are carried out once `revops up` runs")
@@ -203,27 +224,12 @@ def _decide(
 def _send(
     installation: Installation, items: list[Review], decision: str, values: dict[str, Any], note: str, by: str
 ) -> None:
-    from uuid import uuid4
-
-    from revops_lite.models import Event
+    from revops_lite.cli import deciding
 
     late = next((item for item in items if item.state != "pending"), None)
     if late is not None:
-        when = shapes.stamp(late.decided_at)
-        raise Refused(f"{late.id} was {late.state} by {late.decided_by} at {when}; the first decision stands")
-    now = time.time()
-    events = [
-        Event(
-            id=f"decided|{item.id}|{by}|{uuid4().hex[:8]}",
-            type="review.decided",
-            subject=item.record,
-            source="cli",
-            time=now,
-            data={"review": item.id, "decision": decision, "values": values, "note": note, "by": by},
-            run=item.run,
-        )
-        for item in items
-    ]
+        raise Refused(f"{late.id} was {deciding.fate(late)}; the first decision stands")
+    events = [deciding.event(item, decision, values, note, by) for item in items]
     for start in range(0, len(events), 500):
         installation.store.append(events[start : start + 500])
 
