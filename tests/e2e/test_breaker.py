@@ -183,6 +183,10 @@ def test_a_breaker_stays_open_over_a_restart(site: Installation) -> None:
     with site.up() as up:
         emit(site, range(LEADS))
         check_open(site, at=5, leads=LEADS)
+        # Killed between sending and reporting, a notice goes out again: no channel can tell that it has had it.
+        until(
+            lambda: any(entry["what"] == "notice.sent" for entry in site.audit()), "it is on record that ops was told"
+        )
         up.kill()
     with site.up() as up:
         check_open(site, at=5, leads=LEADS)

@@ -31,9 +31,9 @@ def enrich(lead: Snapshot) -> Proposal:
     return Proposal(Firmographics(industry=str(lead.get("said") or "wrong")), because="as the test wants it")
 """
 
-# The event's data is only for records that the CRM does not hold, so the value comes from a source of the agent's own.
-COUNTS = """
-import os
+# The event's data is only for records that the CRM does not hold, so each value is made by the agent itself.
+CHANGES = """
+from uuid import uuid4
 from pydantic import BaseModel
 from revops_lite import Proposal, Snapshot, agent
 
@@ -42,11 +42,7 @@ class Firmographics(BaseModel):
 
 @agent(writes=Firmographics)
 def enrich(lead: Snapshot) -> Proposal:
-    with open("counter", "a") as file:
-        file.write("x")
-        file.flush()
-        count = os.fstat(file.fileno()).st_size
-    return Proposal(Firmographics(industry=f"value {count}"))
+    return Proposal(Firmographics(industry=f"value {uuid4().hex}"))
 """
 
 
@@ -72,7 +68,7 @@ def test_a_storm_of_changes_on_one_record_keeps_to_the_budget_and_the_rest_waits
         {"note": 'on = "lead.noted"\nsteps = [{ agent = "enrichment" }]'},
         extra=f"[governance]\nmax_writes_per_record_per_hour = {budget}",
     )
-    site.agent("enrichment", COUNTS)
+    site.agent("enrichment", CHANGES)
     site.crm("lead", {"one": {"email": "a@b.example"}})
     with site.up() as up:
         emit(site, [{"type": "lead.noted", "record": "lead:one", "id": f"n{n}"} for n in range(storm // 2)])

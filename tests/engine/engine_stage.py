@@ -1,11 +1,11 @@
 """The engine by hand, as the controller drives it: every decision is made twice and has to be the same both times.
 
-    stage = Stage(rulebook(step("enrich"), step("score", "enrich")))
-    run = stage.start({"industry": "before"})
-    stage.answer(run, "enrich", {"industry": "software"})
-    stage.applied()                                   # the CRM takes what is planned
-    stage.answer(run, "score")
-    assert stage.run(run).state == "finished"
+stage = Stage(rulebook(step("enrich"), step("score", "enrich")))
+run = stage.start({"industry": "before"})
+stage.answer(run, "enrich", {"industry": "software"})
+stage.applied()                                   # the CRM takes what is planned
+stage.answer(run, "score")
+assert stage.run(run).state == "finished"
 """
 
 from __future__ import annotations

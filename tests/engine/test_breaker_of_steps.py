@@ -10,7 +10,9 @@ from engine_stage import LEAD, Stage, fragile, rulebook, step
 from revops_lite.models import Breaker, OutNotice
 
 
-def stage_with(runs: int, failures: int = 5, proven: bool = True, within: float | None = None) -> tuple[Stage, list[str]]:
+def stage_with(
+    runs: int, failures: int = 5, proven: bool = True, within: float | None = None
+) -> tuple[Stage, list[str]]:
     """So many runs of one step whose agent has worked before (`proven`) or has never been called."""
     stage = Stage(rulebook(step("a"), agents={"a": fragile("a", failures, within=within)}))
     if proven:

@@ -455,5 +455,3 @@ def test_what_cannot_be_read_waits_for_a_person_and_an_alarm_that_cannot_be_deci
     assert (item.reason, item.problems) == ("dead_letter", ("not JSON",))
     stage.decide(item, "reject")
     assert stage.pending() == []
-
-

@@ -135,7 +135,9 @@ def test_a_withheld_value_is_proposed_and_never_a_fact() -> None:
     assert stage.run(run).state == "finished", "it does not stop the run unless the step says so"
 
 
-@pytest.mark.parametrize(("decision", "values", "value"), [("approve", {}, "software"), ("edit", {"industry": "x"}, "x")])
+@pytest.mark.parametrize(
+    ("decision", "values", "value"), [("approve", {}, "software"), ("edit", {"industry": "x"}, "x")]
+)
 def test_an_approved_value_is_written_as_the_persons(decision: str, values: dict[str, Any], value: str) -> None:
     stage, _, item = withheld()
     stage.decide(item, decision, values=values)
