@@ -17,7 +17,7 @@ from revops_lite.rules.governance import active_holds
 from revops_lite.store.views import Views
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
 
 PAGE = 500
 SOON = 1.0  # seconds to wait for the controller's answer before the next item is shown

@@ -25,7 +25,7 @@ from revops_lite.models import Review
 from revops_lite.values import same
 
 if TYPE_CHECKING:
-    from revops_lite.bootstrap import Installation
+    from revops_lite.installation import Installation
 
 AT_THE_END = 5.0  # seconds to wait for the answers that have not come yet
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revops_lite.cli import out, shapes
+from revops_lite.cli import deciding, out, shapes
+from revops_lite.cli.deciding import Filters
 from revops_lite.cli.options import Agent, As, Json, Limit, Record, Since, assignments, since, state, who
 from revops_lite.errors import Refused, UsageError
 
@@ -43,13 +44,13 @@ def interactive(
         if any(given) or as_ or no_color:
             raise UsageError(f"put the options behind the verb: revops review {context.invoked_subcommand} …")
         return
-    from revops_lite.cli import deciding, reviewing, terminal
+    from revops_lite.cli import reviewing, terminal
 
     if not terminal.is_there():
         raise UsageError(
             "`revops review` asks a person at a terminal; elsewhere use `revops review list` and its verbs"
         )
-    reviewing.review(state(context).open, deciding.Filters(*given), who(as_), colour=not no_color)
+    reviewing.review(state(context).open, Filters(*given), who(as_), colour=not no_color)
 
 
 def _views(installation: Installation) -> Views:
@@ -72,12 +73,10 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Items in quarantine; by default those that wait, oldest first."""
-    from revops_lite.cli.deciding import Filters
-
     start, filters = since(since_), Filters(reason, agent, record, field, run)
 
     def keep(item: Review) -> bool:
-        return (state_ in ("all", item.state)) and item.created_at >= start and filters.fits(item)
+        return state_ in ("all", item.state) and item.created_at >= start and filters.fits(item)
 
     with state(context).open() as installation:
         views = _views(installation)
@@ -135,8 +134,6 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Write what the agent proposed, in your name."""
-    from revops_lite.cli.deciding import Filters
-
     _decide(context, "approve", ids, all_, Filters(reason, agent, record, field), {}, note, as_, as_json)
 
 
@@ -171,8 +168,6 @@ def reject(
     """Do not write it; a whole step ends without output."""
     if not note:
         raise UsageError('say why: --note "why"')
-    from revops_lite.cli.deciding import Filters
-
     _decide(context, "reject", ids, all_, Filters(reason, agent, record, field), {}, note, as_, as_json)
 
 
@@ -189,8 +184,6 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Let the agent of a whole step try again (or a dead event be handled again)."""
-    from revops_lite.cli.deciding import Filters
-
     _decide(context, "retry", ids, all_, Filters(reason, agent, record), {}, note, as_, as_json)
 
 
@@ -224,8 +217,6 @@ def _decide(
 def _send(
     installation: Installation, items: list[Review], decision: str, values: dict[str, Any], note: str, by: str
 ) -> None:
-    from revops_lite.cli import deciding
-
     late = next((item for item in items if item.state != "pending"), None)
     if late is not None:
         raise Refused(f"{late.id} was {deciding.fate(late)}; the first decision stands")

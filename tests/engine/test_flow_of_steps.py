@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine_stage import LEAD, Answer, Stage, agent, rulebook, step
+from engine_stage import LEAD, Stage, agent, rulebook, step
 from revops_lite.engine.ids import run_id
-from revops_lite.models import Context, OutNotice, Review, Run, Write
-from revops_lite.policy import Rulebook, WorkflowDef
+from revops_lite.models import OutNotice, Review, Run, Write
+from revops_lite.policy import WorkflowDef
 
 THREE = (step("a"), step("b", "a"), step("c", "b"))
 
