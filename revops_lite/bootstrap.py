@@ -17,6 +17,7 @@ from revops_lite.audit.folder import Trail
 from revops_lite.audit.seal import Sealer
 from revops_lite.config import Settings
 from revops_lite.controller import Controller
+from revops_lite.digest import Digest
 from revops_lite.engine.runs import truthy
 from revops_lite.errors import ConfigError
 from revops_lite.host.pool import Host
@@ -37,6 +38,7 @@ from revops_lite.store.audit import AuditStream
 from revops_lite.store.client import check_durable, version
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
 from revops_lite.store.keys import PAUSED, digest
+from revops_lite.store.views import Views
 from revops_lite.store.waiter import Waiter
 from revops_lite.supervisor import Fleet, Supervisor
 from revops_lite.writer import Terms, Writer
@@ -58,6 +60,7 @@ def orchestrator(installation: Installation, stream: TextIO, *, until_idle: bool
     _crm_services(installation, parts)
     _notifier(installation, parts, stream)
     _hosts(installation, parts, WorkQueue(clients.commands, sink, PAUSED))
+    _digest(installation, parts)
     _sealer(installation, parts)
     if installation.lease:
         parts.restart_server = partial(_restart, installation.lease)
@@ -104,6 +107,15 @@ def _notifier(installation: Installation, parts: Parts, stream: TextIO) -> None:
     )
     parts.services["notifier"] = Service("notifier", notifier.tick, parts.outbox.next_due)
     parts.on_stop.append(partial(notifier.close, 3.0))
+
+
+def _digest(installation: Installation, parts: Parts) -> None:
+    review, store = installation.settings.review, installation.store
+    if not review.digest:
+        return
+    views = Views(installation.clients.commands)
+    digest = Digest(review.digest, review.digest_every, views.pending, lambda event: store.append([event]))
+    parts.services["digest"] = Service("digest", digest.tick, digest.next_due)
 
 
 def _sealer(installation: Installation, parts: Parts) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from revops_lite.clean import csv_cell, json_line
 from revops_lite.models import AuditEntry
+from revops_lite.times import stamp
 
 MASK = "•••"
 COLUMNS = ("seq", "id", *(field.name for field in fields(AuditEntry)))
@@ -48,7 +48,7 @@ def masked(entry: AuditEntry, sensitive: Callable[[str], bool]) -> dict[str, Any
 
     before, after = shown(entry.before), shown(entry.after)
     rule, note = _without(entry.rule, hidden), _without(entry.note, hidden)
-    return {**asdict(entry), "at": _stamp(entry.at), "before": before, "after": after, "rule": rule, "note": note}
+    return {**asdict(entry), "at": stamp(entry.at), "before": before, "after": after, "rule": rule, "note": note}
 
 
 def write_jsonl(out: TextIO, rows: Iterable[dict[str, Any]]) -> int:
@@ -76,7 +76,3 @@ def _without(text: str, hidden: list[str]) -> str:
         if len(value) > 2:
             text = text.replace(value, MASK)
     return text
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from revops_lite.audit.chain import Head, Raw, fingerprint
@@ -67,16 +68,24 @@ class Sealer:
         """Find where to go on. Raises AuditError, BusError or OSError."""
         make_folder(self.trail.folder)
         head = self.trail.open()
-        mark = self.stream.sealed()
-        if mark and mark["chain"] == fingerprint(self.trail.key) and mark["seq"] > head.seq:
-            log.error(
-                "%s ends with sequence %d, but %d were sealed: lines have been cut off. "
-                "What Redis still has of them is sealed again; `revops audit verify` tells the rest",
-                self.trail.folder, head.seq, mark["seq"],
-            )  # fmt: skip
-            self.trail.anchor(Head(mark["seq"], mark["id"], str(mark["mac"]).encode()), "mark", now)
+        if mark := self.stream.sealed():
+            self._compare(head, mark, now)
         self._head = head
         return head
+
+    def _compare(self, head: Head, mark: dict[str, Any], now: float) -> None:
+        """What was noted in Redis must not be ahead of the files: they come first."""
+        folder, noted = self.trail.folder, Head(mark["seq"], mark["id"], str(mark["mac"]).encode())
+        if mark["chain"] != fingerprint(self.trail.key):
+            if not head.seq:
+                self._alarm(f"{folder}: a new trail begins; an earlier one had {noted.seq:,} entries", now)
+        elif noted.seq > head.seq:
+            why = (
+                f"{folder} ends with sequence {head.seq}, but {noted.seq} were sealed: lines have been cut off. What "
+                "Redis still has of them is sealed again; `revops audit verify` tells the rest"
+            )
+            self._alarm(why, now)
+            self.trail.anchor(noted, "mark", now)
 
     def tick(self, now: float) -> int:
         """Seal what has come, up to one batch; 1 where more waits. Trouble is told, and tried again."""
@@ -88,7 +97,7 @@ class Sealer:
             self._anchor_daily(now)
         except (AuditError, OSError) as error:
             self._head, self._due, self._troubled = None, now + RETRY, True
-            self._tell(str(error), now)
+            self._alarm(f"the audit trail is not being sealed: {error}", now)
             return 0
         self._troubled = False
         return int(more)
@@ -139,7 +148,7 @@ class Sealer:
         known = self.trail.recent()
         there = next((id_ for id_, entry in self.stream.back() if (id_, hash(entry)) in known), START)
         note = f"Redis has lost the entries after {there} up to {head.id}; here they are kept"
-        log.error("%s: %s", self.trail.folder, note)
+        self._alarm(f"{self.trail.folder}: {note}", now)
         entry = {"at": now, "what": "audit.rewound", "who": "sealer", "before": head.id, "after": there, "note": note}
         return there, json.dumps(entry, separators=(",", ":")).encode()
 
@@ -152,11 +161,11 @@ class Sealer:
         if self._anchored_on(day):
             self._day = day
             return
-        self.trail.anchor(head, "daily", now)
-        self._day = day
-        if self.channel:
+        if self.channel:  # first, and the same however often: killed here, it is sent again
             data = {"day": day, "seq": head.seq, "mac": head.mac.decode(), "to": self.channel}
             self.send(Event(f"audit-anchor|{day}", "audit.anchored", "audit:trail", "sealer", now, data))
+        self.trail.anchor(head, "daily", now)
+        self._day = day
 
     def _anchored_on(self, day: str) -> bool:
         daily = [line for line in anchors(self.trail.folder) if line.get("why") == "daily"]
@@ -165,12 +174,12 @@ class Sealer:
     def _last_anchor(self) -> int:
         return next((line["seq"] for line in reversed(anchors(self.trail.folder)) if "seq" in line), 0)
 
-    def _tell(self, why: str, now: float) -> None:
+    def _alarm(self, why: str, now: float) -> None:
         """In the log each time, to the ops channel once a day."""
-        log.error("the audit trail is not being sealed: %s", why)
-        day = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
-        data = {"day": day, "why": why[:500]}
-        self.send(Event(f"audit-stuck|{day}", "audit.stuck", "audit:trail", "sealer", now, data))
+        log.error("%s", why)
+        day, mark = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d"), blake2b(why.encode(), digest_size=6)
+        id_ = f"audit-alarm|{day}|{mark.hexdigest()}"
+        self.send(Event(id_, "audit.alarm", "audit:trail", "sealer", now, {"why": why[:1000]}))
 
 
 def _when(id_: str) -> str:

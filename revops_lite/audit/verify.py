@@ -115,8 +115,7 @@ class _Walk:
 
     def run(self) -> Report:
         report = self.report
-        with locked(self.folder, write=False):  # no write is under way now; what comes later is not looked at
-            sizes = [(path, path.stat().st_size) for path in months(self.folder)]
+        sizes = _sizes(self.folder)
         for number, (path, size) in enumerate(sizes):
             self._file(path, size, last=number == len(sizes) - 1)
         report.files = len(sizes)
@@ -211,7 +210,7 @@ class _Compared:
             self._missing[id_] = hash(line.entry), Finding(file, number, line.head.seq, "stream", what)
 
     def _rewound(self, file: str, number: int, head: Head) -> None:
-        """What does not fit behind `head.id` has been lost by Redis; what it holds there now comes later in the files."""
+        """What does not fit behind `head.id` Redis has lost; what it holds there now comes later in the files."""
         for id_ in [id_ for id_ in self._missing if order(id_) > order(head.id)]:
             del self._missing[id_]
         for id_ in [id_ for id_ in self._changed if order(id_) > order(head.id)]:
@@ -248,6 +247,14 @@ class _Compared:
 
     def _advance(self) -> None:
         self._next = next(self._stream, None)
+
+
+def _sizes(folder: Path) -> list[tuple[Path, int]]:
+    """The files as they are while no write is under way; what is written later is not looked at."""
+    if not folder.is_dir():
+        return []
+    with locked(folder, write=False):
+        return [(path, path.stat().st_size) for path in months(folder)]
 
 
 def _split(lines: Iterator[bytes]) -> tuple[Iterator[bytes], list[bytes]]:

@@ -81,11 +81,14 @@ def verify(state: State, anchor: str | None, *, files_only: bool) -> Report:
         settings = config.load(state.config, agents=False)
         return verify_trail(place(settings), _key(settings), known, None, 0.0)
     with state.open() as installation:
-        settings = installation.settings
-        key, stream = _key(settings), AuditStream(installation.clients.commands)
+        settings, stream = installation.settings, AuditStream(installation.clients.commands)
         mark = stream.sealed()  # before the files, so that it cannot be ahead of them
-        if mark and mark["chain"] == fingerprint(key):
-            known.append(Anchor(mark["seq"], mark["mac"], "the sealer's note in Redis"))
+        note = Anchor(mark["seq"], mark["mac"], "the sealer's note in Redis") if mark else None
+        if note and not folder.months(place(settings)):
+            return verify_trail(place(settings), b"", [*known, note], None, 0.0)  # all is gone, perhaps the key too
+        key = _key(settings)
+        if mark and note and mark["chain"] == fingerprint(key):
+            known.append(note)
         return verify_trail(place(settings), key, known, stream.after("0-0"), time.time() - AUDIT_KEPT + DAY)
 
 

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +14,7 @@ from revops_lite.clean import clean
 from revops_lite.crm.imports import export_csv, import_csv
 from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.errors import NotFound, UsageError
+from revops_lite.times import stamp
 
 SCHEMA = 1
 HISTORY = 20  # changes shown with a record
@@ -47,9 +47,9 @@ def view(crm: SqliteCrm, record: str) -> dict[str, Any]:
         "kind": found.kind,
         "id": found.id,
         "values": dict(found.values),
-        "created_at": _time(found.created_at),
-        "updated_at": _time(found.updated_at),
-        "edited": {field: _time(at) for field, at in found.edited.items()},
+        "created_at": stamp(found.created_at),
+        "updated_at": stamp(found.updated_at),
+        "edited": {field: stamp(at) for field, at in found.edited.items()},
         "changes": crm.history(record, HISTORY),
     }
 
@@ -130,7 +130,3 @@ def _check_name(record: str) -> None:
     kind, _, id_ = record.partition(":")
     if not (kind and id_):
         raise UsageError(f"{record!r} names no record; write KIND:ID, as in lead:42")
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -27,7 +27,7 @@ Run = Annotated[str | None, typer.Option("--run", help="only this run, or the be
 PATIENCE = 10.0
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def interactive(
     context: typer.Context,
     reason: ReasonOption = None,

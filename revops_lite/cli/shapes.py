@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
+from revops_lite import times
 from revops_lite.models import Breaker, Context, FieldValue, Hold, Proposed, Review, Run, Step, Touch, Write
 
 
 def stamp(at: float | None) -> str | None:
-    """RFC 3339 in UTC, with milliseconds."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """RFC 3339 in UTC, or None where there is no time."""
+    return None if at is None else times.stamp(at)
 
 
 def milliseconds(start: float | None, end: float | None) -> int | None:

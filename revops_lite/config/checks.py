@@ -163,9 +163,10 @@ def _addressed(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]:
         if value and value not in channels:
             mend = f"add [notify.channels.{value}]"
             yield Problem(("notify", name), unknown("channel", value, channels, mend))
-    anchor = config.audit.anchor
-    if anchor and anchor not in channels:
-        yield Problem(("audit", "anchor"), unknown("channel", anchor, channels, f"add [notify.channels.{anchor}]"))
+    keys: dict[Key, str] = {("audit", "anchor"): config.audit.anchor, ("review", "digest"): config.review.digest}
+    for key, value in keys.items():
+        if value and value not in channels:
+            yield Problem(key, unknown("channel", value, channels, f"add [notify.channels.{value}]"))
 
 
 def _governance(governance: GovernanceTable, agents: Collection[str]) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from revops_lite.config.tables import (
     GovernanceTable,
     NotifySettings,
     RedisSettings,
+    ReviewSettings,
     WorkersSettings,
     WorkflowTable,
 )
@@ -39,6 +40,7 @@ class Settings:
     crm: CrmSettings
     notify: NotifySettings
     workers: WorkersSettings
+    review: ReviewSettings
     audit: AuditSettings
     rulebook: Rulebook
     warnings: tuple[str, ...] = ()  # not wrong, but probably not meant
@@ -76,6 +78,7 @@ def build(config: Config, path: Path, specs: Mapping[str, AgentSpec], warnings: 
         crm=crm,
         notify=_notify(config.notify, root),
         workers=config.workers,
+        review=config.review,
         audit=config.audit,
         rulebook=_rulebook(config, specs),
         warnings=warnings,

@@ -201,9 +201,12 @@ class WorkflowTable(Table):
     on_failure: Literal["keep", "rollback"] = "keep"
 
 
-class ReviewTable(Table):
-    """`[review]`: after how long an undecided item ends by itself, by reason. Without an entry it waits for ever."""
+class ReviewSettings(Table):
+    """`[review]`: the channel that is told what waits ("": none), how often, and after how many seconds an undecided
+    item ends by itself, by reason; without an entry it waits for ever."""
 
+    digest: str = ""
+    digest_every: Length = 86400.0
     expires: dict[str, Length] = Field(default_factory=dict)
 
 
@@ -223,7 +226,7 @@ class Config(Table):
     notify: NotifySettings = Field(default_factory=NotifySettings)
     workers: WorkersSettings = Field(default_factory=WorkersSettings)
     governance: GovernanceTable = Field(default_factory=GovernanceTable)
-    review: ReviewTable = Field(default_factory=ReviewTable)
+    review: ReviewSettings = Field(default_factory=ReviewSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
     agents: dict[str, AgentTable] = Field(default_factory=dict)
     workflows: dict[str, WorkflowTable] = Field(default_factory=dict)

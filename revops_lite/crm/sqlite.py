@@ -20,12 +20,12 @@ from revops_lite.crm.values import (
     same,
     seconds,
     split,
-    stamp,
     to_json,
 )
 from revops_lite.errors import CrmConflict, CrmError, CrmRefused, NotFound
 from revops_lite.models import CrmChange, CrmRecord
 from revops_lite.ports import CrmAbilities, CrmCall
+from revops_lite.times import stamp
 
 OURS = "revops"
 PERSON = "person"

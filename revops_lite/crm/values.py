@@ -44,12 +44,6 @@ def fields_of(text: str, record: str) -> dict[str, Any]:
     return found
 
 
-def stamp(time: float) -> str:
-    """Seconds since the epoch as RFC 3339 text in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(round(time * 1000) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def seconds(at: str | float, where: str) -> float:
     """Seconds since the epoch of a time as `stamp` writes it, or as another program may have written it.
 

@@ -75,6 +75,13 @@ def neutral(draft: Draft, agent: str, key: str) -> None:
         wake(draft, agent)
 
 
+def returned(draft: Draft, agent: str, key: str) -> None:
+    """Its job was taken back unclaimed, since the breaker was open; it may have been closed before this was told."""
+    neutral(draft, agent, key)
+    if draft.breaker(agent).state is BreakerState.CLOSED:
+        wake(draft, agent)
+
+
 def wake(draft: Draft, agent: str) -> None:
     """Let parked steps try again, in a decision of their own."""
     if draft.parked(agent):

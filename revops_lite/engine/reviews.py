@@ -10,6 +10,7 @@ from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Event,
     Hold,
+    OutNotice,
     Reason,
     Review,
     ReviewState,
@@ -248,6 +249,16 @@ def _dead_letter(draft: Draft, item: Review, decision: str, by: str) -> str:
         Event(f"{old['id']}|again|{item.id}", type_, subject, "review", draft.now, dict(data), draft.event.id)
     )
     return ""
+
+
+def digest(draft: Draft) -> None:
+    """`digest.due`: data {window, to, subject, text}. What waits is told to a channel, once in each window."""
+    data = draft.event.data
+    key = f"review-digest|{data['window']}"
+    id_ = ids.notice_id(key)
+    if draft.notice(id_) is None:
+        draft.put(OutNotice(id_, key, str(data["to"]), str(data["subject"]), str(data["text"]), draft.now, None))
+        draft.audit("notice.planned", who=draft.event.source, note=str(data["subject"]))
 
 
 # ---- holds -------------------------------------------------------------------------------------------------------

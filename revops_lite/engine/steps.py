@@ -169,6 +169,7 @@ def finished(draft: Draft) -> None:
         draft.audit("step.late", who=event.source, record=event.subject, run=event.run, note=str(data.get("step")))
         return
     if step.agent not in draft.rulebook.agents:  # taken out of the configuration while it was called
+        breakers.neutral(draft, step.agent, parked_key(run, step))
         advance(draft, _fail(draft, run, step, f"agent {step.agent!r} is no longer configured"))
         return
     match data["outcome"]:
@@ -183,9 +184,9 @@ def finished(draft: Draft) -> None:
         case "retry":
             run = _later(draft, run, step, str(data.get("error", "")), float(data.get("after") or 5.0))
         case "returned":
-            breakers.neutral(draft, step.agent, parked_key(run, step))
             draft.changes.parked[parked_key(run, step)] = (step.agent, True)
             run = put_step(draft, run, replace(step, state=StepState.PARKED))
+            breakers.returned(draft, step.agent, parked_key(run, step))
         case "failed" | "timeout" | "crashed":
             run = _failed(draft, run, step, str(data.get("error") or data["outcome"]))
         case unknown:

@@ -1,4 +1,4 @@
-"""What the audit sealer reports: the head of the chain for somebody outside, or that it cannot seal."""
+"""What the audit sealer reports: the head of the chain for somebody outside, or that something is wrong."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ def anchored(draft: Draft) -> None:
     draft.audit("audit.anchored", who=draft.event.source, note=head)
 
 
-def stuck(draft: Draft) -> None:
-    """The ops channel is told once a day; what is not sealed stays in Redis meanwhile."""
+def alarm(draft: Draft) -> None:
+    """The ops channel is told; the event's id is the same for the same trouble on one day."""
     why = str(draft.event.data["why"])
-    key = f"audit-stuck|{draft.event.data['day']}"
-    _tell(draft, key, draft.rulebook.ops_channel, "The audit trail is not being sealed", why)
-    draft.audit("audit.stuck", who=draft.event.source, note=why)
+    _tell(draft, draft.event.id, draft.rulebook.ops_channel, "The audit trail needs a look", why)
+    draft.audit("audit.alarm", who=draft.event.source, note=why)
 
 
 def _tell(draft: Draft, key: str, to: str, subject: str, body: str) -> None:

@@ -9,7 +9,7 @@ from typing import TextIO
 from revops_lite.clean import clean
 from revops_lite.errors import ChannelError
 from revops_lite.models import OutNotice
-from revops_lite.notify.message import stamp
+from revops_lite.times import stamp
 
 
 class ConsoleChannel:

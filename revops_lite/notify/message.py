@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from revops_lite.models import OutNotice
-
-
-def stamp(at: float) -> str:
-    """Seconds since the epoch as RFC 3339 in UTC: "2026-01-31T06:00:00.000Z"."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+from revops_lite.times import stamp
 
 
 def as_data(notice: OutNotice) -> dict[str, str]:

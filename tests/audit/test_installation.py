@@ -189,6 +189,20 @@ def test_up_refuses_to_begin_anew_where_the_trail_knows_better(made: Installatio
     assert made.revops("audit", "verify", "--json").json()["ok"]
 
 
+def test_a_trail_that_was_deleted_is_a_finding_and_the_next_one_is_told_to_ops(made: Installation) -> None:
+    with made.up() as up:
+        settled(made)
+        up.stop()
+    shutil.rmtree(made.root / "var" / "audit")
+    found = made.revops("audit", "verify", "--json", code=6).json()
+    assert [finding["kind"] for finding in found["findings"]] == ["truncated"]
+    with made.up() as up:
+        settled(made)
+        until(lambda: [notice for notice in made.notices() if "a new trail begins" in notice["body"]])
+        up.stop()
+    assert made.revops("audit", "verify", "--json").json()["ok"]
+
+
 def test_without_its_key_a_trail_is_neither_verified_nor_continued(made: Installation) -> None:
     with made.up() as up:
         settled(made)

@@ -27,10 +27,10 @@ def test_the_days_head_becomes_one_notice() -> None:
 
 
 def test_a_sealer_in_trouble_is_told_to_the_ops_channel() -> None:
-    key = "audit-stuck|2026-01-02"
+    key = "audit-alarm|2026-01-02|abc"
     state = State(docs={("notice", notice_id(key)): None})
-    event = Event(key, "audit.stuck", "audit:trail", "sealer", 1.0, {"day": "2026-01-02", "why": "no space left"})
+    event = Event(key, "audit.alarm", "audit:trail", "sealer", 1.0, {"why": "no space left"})
     changes = decide(state, RULES, event, 2.0)
     (notice,) = changes.docs.values()
-    assert (notice.to, notice.body) == ("ops", "no space left")
-    assert [entry.what for entry in changes.audit] == ["audit.stuck"]
+    assert (notice.key, notice.to, notice.body) == (key, "ops", "no space left")
+    assert [entry.what for entry in changes.audit] == ["audit.alarm"]

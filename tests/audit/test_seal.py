@@ -148,7 +148,7 @@ def test_a_tail_that_no_sealer_wrote_is_left_alone_and_told(bench: Bench) -> Non
     sealer = bench.sealer()
     assert sealer.tick(bench.now) == 0
     assert path.read_bytes() == foreign
-    assert [event.type for event in bench.events] == ["audit.stuck"]
+    assert [event.type for event in bench.events] == ["audit.alarm"]
     assert "no sealer wrote" in bench.events[0].data["why"]
 
 
@@ -206,7 +206,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(bench: Bench) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert bench.bytes() == before
-    assert [event.type for event in bench.events] == ["audit.stuck"]
+    assert [event.type for event in bench.events] == ["audit.alarm"]
     assert sealer.tick(bench.now + 1) == 0  # it does not try again at once
     assert bench.bytes() == before
     bench.now += 60
@@ -220,7 +220,10 @@ def test_trouble_is_told_once_a_day(bench: Bench) -> None:
     (bench.folder / "2026-01.jsonl").write_bytes(b"nonsense\n")
     for minutes in (0, 1, 2, 24 * 60):
         bench.sealer().tick(JANUARY + minutes * 60)
-    assert [event.id for event in bench.events] == ["audit-stuck|2026-01-01"] * 3 + ["audit-stuck|2026-01-02"]
+    ids = [event.id for event in bench.events]
+    assert len(ids) == 4
+    assert len(set(ids[:3])) == 1
+    assert ids[0] != ids[3]
 
 
 # ---- Redis and its memory ----------------------------------------------------------------------------------------
@@ -318,6 +321,17 @@ def test_lines_cut_off_behind_the_sealers_back_are_sealed_again_and_witnessed(
     assert "ends with sequence 6, but 10 were sealed" in caplog.text
     assert bench.bytes() == whole
     assert [line["seq"] for line in anchors(bench.folder) if line["why"] == "mark"] == [10]
+    assert [event.type for event in bench.events] == ["audit.alarm"]
+
+
+def test_a_new_trail_beside_a_redis_that_knows_an_older_one_is_told(bench: Bench, tmp_path: Path) -> None:
+    bench.commit(10)
+    bench.seal(bench.sealer())
+    other = Bench(bench.redis, tmp_path / "other")
+    sealer = Sealer(Trail(other.folder, b"another key"), other.stream, other.events.append)
+    bench.seal(sealer)
+    assert ["an earlier one had 10 entries" in event.data["why"] for event in other.events] == [True]
+    assert verify(other.folder, b"another key", [], other.raw(), 0.0).entries == 10
 
 
 # ---- anchors -----------------------------------------------------------------------------------------------------

@@ -161,6 +161,16 @@ def test_a_probe_that_comes_back_without_an_answer_is_followed_by_another(how: s
     assert states(stage, others).count("running") == 1
 
 
+def test_a_job_taken_back_that_is_told_after_the_breaker_closed_is_called_again() -> None:
+    stage, runs = stage_with(7)
+    fail(stage, runs[:5])
+    stage.send("breaker.reset", "agent:a", {"agent": "a", "by": "ana"})
+    stage.answer(runs[5], "a", outcome="returned")
+    assert states(stage, runs[5:]) == ["parked", "running"]
+    stage.wait(0.0)
+    assert states(stage, runs[5:]) == ["running", "running"]
+
+
 def test_parked_steps_of_cancelled_runs_are_passed_over() -> None:
     stage, runs = stage_with(8)
     fail(stage, runs)
