@@ -6,8 +6,9 @@ import io
 import os
 import sys
 import termios
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import tty
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +20,8 @@ from revops_lite.clean import clean
 from revops_lite.cli import out
 
 WIDEST = 100
+AT_ONCE = 4096  # bytes: a whole paste, so that none of its letters is taken for a key
+END = "\x04"  # Ctrl-D where single keys are read
 STYLES: dict[str, Callable[[str], str]] = {
     "bold": partial(typer.style, bold=True),
     "dim": partial(typer.style, dim=True),
@@ -66,18 +69,17 @@ class Terminal:
         or a paste brings, are given as they are."""
         if not self._keys:
             return self.line(prompt).strip()
-        sys.stdout.write(self.paint(clean(prompt, newlines=True), "bold"))
-        sys.stdout.flush()
         try:
-            pressed = typer.getchar()
-        except (OSError, RuntimeError, termios.error):  # the terminal has gone
-            pressed = ""
-        if not pressed:
+            with _single_keys() as stdin:
+                sys.stdout.write(self.paint(clean(prompt, newlines=True), "bold"))
+                sys.stdout.flush()
+                pressed = os.read(stdin, AT_ONCE).decode(errors="replace") or END
+        except (OSError, termios.error):  # the terminal has gone
+            pressed = END
+        if pressed == END:
+            self.say("")
             raise EOFError
         pressed = pressed.strip()
-        if len(pressed) > 1:
-            with suppress(termios.error):  # the rest of a paste decides nothing either
-                termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
         self.say(pressed if len(pressed) == 1 else "")
         return pressed
 
@@ -99,3 +101,15 @@ class Terminal:
             return input(prompt)
         finally:
             self._readline.set_startup_hook(None)
+
+
+@contextmanager
+def _single_keys() -> Iterator[int]:
+    """Stdin gives each key as it is pressed. What was typed before, and so before the question was seen, is dropped."""
+    stdin = sys.stdin.fileno()
+    before = termios.tcgetattr(stdin)
+    tty.setcbreak(stdin, termios.TCSAFLUSH)
+    try:
+        yield stdin
+    finally:
+        termios.tcsetattr(stdin, termios.TCSADRAIN, before)

@@ -401,6 +401,7 @@ def test_closing_lets_a_sending_come_to_its_end(desk_of: type[Desk]) -> None:
     desk = desk_of([note("n1")])
     bench = Bench(desk, sales=slow)
     bench.notifier.tick(bench.now)
+    assert slow.entered.acquire(timeout=10)
     letting = threading.Thread(target=slow.let.release)
     letting.start()
     bench.notifier.close(10.0)
