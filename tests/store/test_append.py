@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
+from typing import Any
 
 import pytest
-from redis import Redis
 from redis.exceptions import ConnectionError as LostConnection
 
 from revops_lite.errors import EventRefused
@@ -61,7 +61,7 @@ def test_the_same_event_from_a_hundred_threads_at_once_is_accepted_once(store: S
     assert len(store.read("0-0", 10)) == 1
 
 
-def test_whoever_listens_hears_the_bytes_of_the_stream(store: Store, redis: Redis) -> None:
+def test_whoever_listens_hears_the_bytes_of_the_stream(store: Store, redis: Any) -> None:
     listener = redis.pubsub()
     listener.subscribe(keys.CHANNEL)
     assert listener.get_message(timeout=5)
@@ -78,7 +78,7 @@ def test_sending_again_after_a_lost_reply_changes_nothing(store: Store, monkeypa
     script = store._append._script
     answers: list[object] = []
 
-    def lost_once(*args: object, **more: object) -> object:
+    def lost_once(*args: Any, **more: Any) -> Any:
         answers.append(script(*args, **more))
         if len(answers) == 1:
             raise LostConnection("reset by peer")
@@ -110,10 +110,10 @@ def test_an_empty_stream_has_a_beginning(store: Store) -> None:
     "fields", [{"e": b"{"}, {"e": b"null"}, {"e": b'{"id": 1}'}, {"e": b"\xff\xfe"}, {"other": b"x"}], ids=repr
 )
 def test_an_entry_that_is_no_event_is_shown_as_such_and_stops_nobody(
-    store: Store, redis: Redis, fields: dict[str, bytes]
+    store: Store, redis: Any, fields: dict[str, bytes]
 ) -> None:
     store.append([event("before")])
-    redis.xadd(keys.EVENTS, fields)  # type: ignore[arg-type]
+    redis.xadd(keys.EVENTS, fields)
     store.append([event("after")])
     before, broken, after = store.read("0-0", 10)
     assert (before.event and before.event.id, after.event and after.event.id) == ("before", "after")
@@ -122,7 +122,7 @@ def test_an_entry_that_is_no_event_is_shown_as_such_and_stops_nobody(
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_stays_text(store: Store, redis: Redis, text: str) -> None:
+def test_hostile_text_stays_text(store: Store, redis: Any, text: str) -> None:
     sent = event(id_=f"id {text}", record=f"lead:{text}", **{text or "empty": text})
     store.append([sent])
     (entry,) = store.read("0-0", 10)
@@ -142,7 +142,7 @@ def test_half_a_surrogate_pair_is_refused_not_a_traceback(store: Store) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_never_travels(store: Store, redis: Redis, number: float) -> None:
+def test_what_is_no_number_never_travels(store: Store, redis: Any, number: float) -> None:
     store.append([event(number=number)])
     (entry,) = store.read("0-0", 10)
     assert entry.event is not None

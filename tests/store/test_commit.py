@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from redis import Redis
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import ResponseError
 
@@ -66,7 +66,7 @@ def test_whoever_was_taken_over_cannot_sign_the_next_one_off(store: Store, lead:
 # ---- committing
 
 
-def test_a_commit_moves_the_cursor_and_the_heartbeat_with_its_commands(store: Store, lead: Lead, redis: Redis) -> None:
+def test_a_commit_moves_the_cursor_and_the_heartbeat_with_its_commands(store: Store, lead: Lead, redis: Any) -> None:
     store.commit(lead, [("SET", "k", "v", "EX", 60)], "7-1", NOW + 5)
     assert position(lead) == (1, 1, "7-1")
     assert redis.get("k") == b"v"
@@ -74,7 +74,7 @@ def test_a_commit_moves_the_cursor_and_the_heartbeat_with_its_commands(store: St
     assert (about["seq"], about["cursor"], float(about["heartbeat"])) == ("1", "7-1", NOW + 5)
 
 
-def test_a_fenced_commit_does_nothing_at_all(store: Store, lead: Lead, redis: Redis) -> None:
+def test_a_fenced_commit_does_nothing_at_all(store: Store, lead: Lead, redis: Any) -> None:
     newer = store.begin("host:2:b", NOW, True)
     before = store.controller()
     with pytest.raises(Fenced, match="another controller has taken over"):
@@ -84,7 +84,7 @@ def test_a_fenced_commit_does_nothing_at_all(store: Store, lead: Lead, redis: Re
     store.commit(newer, [], None, NOW + 2)
 
 
-def test_the_same_commit_twice_happens_once(store: Store, lead: Lead, redis: Redis) -> None:
+def test_the_same_commit_twice_happens_once(store: Store, lead: Lead, redis: Any) -> None:
     again = replace(lead)
     for claim in (lead, again):
         store.commit(claim, [("INCR", "n"), ("EXPIRE", "n", 60)], "3-0", NOW)
@@ -101,12 +101,12 @@ def test_a_commit_that_lags_behind_is_refused(store: Store, lead: Lead) -> None:
 
 
 def test_a_commit_whose_reply_was_lost_is_run_again_and_counts_once(
-    store: Store, lead: Lead, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    store: Store, lead: Lead, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = store._commit._script
     calls: list[object] = []
 
-    def lost_once(*args: object, **more: object) -> object:
+    def lost_once(*args: Any, **more: Any) -> Any:
         calls.append(script(*args, **more))
         if len(calls) == 1:
             raise LostConnection("reset by peer")
@@ -164,7 +164,7 @@ def test_a_parked_step_goes_when_it_starts(store: Store, lead: Lead) -> None:
     assert store.working_set().parked == {"scoring": {"r2|a": None}}
 
 
-def test_claims_are_told_which_agents_are_paused(store: Store, lead: Lead, redis: Redis) -> None:
+def test_claims_are_told_which_agents_are_paused(store: Store, lead: Lead, redis: Any) -> None:
     put(store, lead, breakers={"scoring": breaker()})
     assert redis.scard(keys.PAUSED) == 1
     probing = breaker(state=BreakerState.HALF_OPEN)

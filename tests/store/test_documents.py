@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from revops_lite.engine.state import Changes, State
 from revops_lite.models import Context, IntentState, ReviewState, Run, RunState, WriteState
@@ -66,7 +65,7 @@ def test_what_did_not_change_is_not_written(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_field_names_and_values_may_be_any_text(store: Store, lead: Lead, redis: Redis, name: str) -> None:
+def test_field_names_and_values_may_be_any_text(store: Store, lead: Lead, redis: Any, name: str) -> None:
     value = replace(context().fields["a"], value=name)
     proposed = replace(context().proposed["b"], value=name)
     hostile = context(fields={name: value}, proposed={name: proposed}, flags={name: context().flags["stale"]})
@@ -80,7 +79,7 @@ def test_field_names_and_values_may_be_any_text(store: Store, lead: Lead, redis:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_record_names_become_part_of_a_key_only_as_a_hash(store: Store, lead: Lead, redis: Redis, name: str) -> None:
+def test_record_names_become_part_of_a_key_only_as_a_hash(store: Store, lead: Lead, redis: Any, name: str) -> None:
     one, other = context(f"lead:{name}"), context("lead:other")
     put(store, lead, one, other)
     assert store.load(docs(one, other)) == docs(one, other)
@@ -148,7 +147,7 @@ def test_open_lists_are_counted_and_oldest_first(store: Store, lead: Lead) -> No
     ids=lambda value: type(value).__name__,
 )
 def test_unfinished_business_outlives_what_has_ended(
-    store: Store, lead: Lead, redis: Redis, going: Any, ended: Any
+    store: Store, lead: Lead, redis: Any, going: Any, ended: Any
 ) -> None:
     ((kind, id_),) = docs(going)
     put(store, lead, going)
@@ -157,7 +156,7 @@ def test_unfinished_business_outlives_what_has_ended(
     assert redis.ttl(keys.doc(kind, id_)) == keys.DOC_TTL[kind] < keys.OPEN_TTL
 
 
-def test_lists_forget_what_has_expired(store: Store, lead: Lead, redis: Redis) -> None:
+def test_lists_forget_what_has_expired(store: Store, lead: Lead, redis: Any) -> None:
     day = float(keys.DAY)
     old, new = 1.0, 200 * day
     put(store, lead, run("r1", at=old), run("r2", at=new), write("w1", at=old), write("w2", at=new))
@@ -169,7 +168,7 @@ def test_lists_forget_what_has_expired(store: Store, lead: Lead, redis: Redis) -
     assert redis.zrange(keys.index("contexts"), 0, -1) == [b"lead:2"]
 
 
-def test_a_context_that_changes_stays_listed(store: Store, lead: Lead, redis: Redis) -> None:
+def test_a_context_that_changes_stays_listed(store: Store, lead: Lead, redis: Any) -> None:
     day = float(keys.DAY)
     put(store, lead, context(), now=1.0)
     put(store, lead, context(version=8), before=State(docs=docs(context())), now=170 * day)
@@ -177,7 +176,7 @@ def test_a_context_that_changes_stays_listed(store: Store, lead: Lead, redis: Re
     assert redis.zrange(keys.index("contexts"), 0, -1) == [LEAD.encode()]
 
 
-def test_trimming_keeps_every_event_that_is_young_or_not_decided(store: Store, lead: Lead, redis: Redis) -> None:
+def test_trimming_keeps_every_event_that_is_young_or_not_decided(store: Store, lead: Lead, redis: Any) -> None:
     ids = [f"{day * keys.DAY * 1000}-0" for day in range(1, 400)]
     pipe = redis.pipeline()
     for id_ in ids:
