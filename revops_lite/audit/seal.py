@@ -85,7 +85,9 @@ class Sealer:
                 "Redis still has of them is sealed again; `revops audit verify` tells the rest"
             )
             self._alarm(why, now)
-            self.trail.anchor(noted, "mark", now)
+            known = [(line.get("seq"), line.get("mac")) for line in anchors(folder)]
+            if (noted.seq, mark["mac"]) not in known:  # once, however often this is found
+                self.trail.anchor(noted, "mark", now)
 
     def tick(self, now: float) -> int:
         """Seal what has come, up to one batch; 1 where more waits. Trouble is told, and tried again."""

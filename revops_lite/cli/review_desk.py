@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGE = 500
 SOON = 1.0  # seconds to wait for the controller's answer before the next item is shown
+CALL = 10.0  # seconds a call to the CRM may be under way while a hold is placed
 PACE = 0.01
 
 
@@ -106,22 +107,32 @@ class Desk:
         with self._open() as installation:
             return self._outcomes(installation, patience if installation.controller_is_up() else 0.0)
 
-    def hold(self, record: str, reason: str) -> None:
-        """Place a legal hold on the whole record. It is in force at once."""
+    def hold(self, record: str, reason: str) -> bool:
+        """Place a legal hold on the whole record. It is in force at once; False where the outcome of a call to the CRM
+        made before is still open."""
         now = time.time()
         data = {"field": "*", "by": self.by, "reason": reason, "until": None}
         event = Event(f"hold.placed|{uuid4().hex}", "hold.placed", record, "cli", now, data)
         with self._open() as installation:
             installation.store.hold(event, Hold(record, "*", self.by, reason, now), "*")
+            end = time.monotonic() + CALL
+            while installation.store.call_under_way(record):
+                if time.monotonic() > end or not installation.controller_is_up():
+                    return False
+                time.sleep(PACE)
+        return True
 
     def _outcomes(self, installation: Installation, patience: float) -> list[Outcome]:
         end = time.monotonic() + patience
         found: list[Outcome] = []
         while self.under_way:
-            found += self._heard(installation)
-            if time.monotonic() >= end:
+            if heard := self._heard(installation):
+                found += heard
+                end = time.monotonic() + patience  # it works on them
+            elif time.monotonic() >= end:
                 break
-            time.sleep(PACE)
+            else:
+                time.sleep(PACE)
         return found
 
     def _heard(self, installation: Installation) -> list[Outcome]:

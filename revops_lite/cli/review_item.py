@@ -27,13 +27,13 @@ class Action(Enum):
     """What a key does. The value is what `?` says of it."""
 
     ACCEPT = "accept: write the proposed value, in your name"
-    EDIT = "edit: write another value; a whole step goes on with its values corrected"
+    EDIT = "edit: write another value; a whole step goes on with these values"
     REJECT = "reject, with a reason; a whole step ends without output"
     RETRY = "retry: let the agent of a whole step try again"
     SKIP = "skip: it goes on waiting"
     ALL = "accept all of this agent and field that wait; says how many first"
-    HOLD = "hold the whole record, with a reason: nothing of it is written until released"
-    UNDO = "undo: take the last decision back; the next one, or the end, makes it final"
+    HOLD = "hold the record, with a reason: nothing of it is written until released"
+    UNDO = "undo the last decision; the next one, or the end, makes it final"
     VIEW = "view all of this item"
     HELP = "help"
     QUIT = "quit; the last decision is sent"
@@ -254,7 +254,7 @@ def summary(counts: Mapping[str, int], left: int, undelivered: int) -> list[str]
     told = ", ".join(f"{counts.get(word, 0)} {word}" for word in words if word != "retried" or counts.get(word))
     lines = ["", f"{told}; {left} left"]
     if undelivered:
-        lines.append(f"{undelivered} decision(s) are carried out once `revops up` runs")
+        lines.append(f"{undelivered} decision(s) wait for `revops up` to carry them out")
     return lines
 
 

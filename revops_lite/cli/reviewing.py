@@ -20,7 +20,7 @@ from revops_lite.cli.deciding import DECIDED, Filters
 from revops_lite.cli.review_desk import Decision, Desk, Outcome
 from revops_lite.cli.review_item import Action, Seen
 from revops_lite.cli.terminal import Terminal
-from revops_lite.errors import RevopsError
+from revops_lite.errors import EventRefused, RevopsError
 from revops_lite.models import Review
 from revops_lite.values import same
 
@@ -53,19 +53,24 @@ class Session:
 
     def run(self) -> None:
         try:
-            while not self._quit:
-                seen = self._next()
-                if seen is not None:
-                    self._offer(seen)
-                elif not self._hand:
-                    break
-                else:
-                    self._last_word()
+            self._go_through()
         finally:  # for Ctrl-C, a closed terminal or a lost Redis as well
             self._send()
             self._tell(self._desk.news(AT_THE_END))
             with suppress(OSError):  # the terminal may be gone
                 self._sum_up()
+        if not self._known:
+            self._terminal.say("nothing waits for a person")
+
+    def _go_through(self) -> None:
+        while not self._quit:
+            seen = self._next()
+            if seen is not None:
+                self._offer(seen)
+            elif self._hand:
+                self._last_word()
+            else:
+                return
 
     # -- what comes next --
 
@@ -212,9 +217,11 @@ class Session:
         if not why:
             return False
         self._send()
-        self._desk.hold(item.record, why)
+        alone = self._desk.hold(item.record, why)
         self._skipped.add(item.id)
         self._terminal.say(f"{item.record} is on hold; its items wait until `revops hold release {item.record}`")
+        if not alone:
+            self._terminal.say("a call to the CRM made before is still open: see `revops write list`")
         return True
 
     # -- decisions --
@@ -252,13 +259,16 @@ class Session:
         hand, self._hand = self._hand, []
         if not hand:
             return
-        self._done |= {each.item.id: DECIDED[each.verb] for each in hand}
         try:
             outcomes, up = self._desk.send(hand)
-        except RevopsError:
-            for each in hand:
-                self._done.pop(each.item.id, None)
-            raise
+        except RevopsError as error:
+            with suppress(OSError):
+                self._terminal.say(f"{deciding.subject(hand[-1].item)}: the decision was not sent: {error}")
+            if not isinstance(error, EventRefused):
+                raise
+            self._again(*(each.item.id for each in hand))
+            return
+        self._done |= {each.item.id: DECIDED[each.verb] for each in hand}
         if not up and not self._told_down:
             self._told_down = True
             self._terminal.say("`revops up` does not run; decisions are accepted, and carried out once it does")
@@ -284,6 +294,8 @@ class Session:
                 self._again(told if outcome.what == "changed" else item.id)
 
     def _sum_up(self) -> None:
+        if not self._known:
+            return
         counts = Counter("accepted" if word == "approved" else word for word in self._done.values())
         counts["skipped"] = len(self._skipped - set(self._done))
         waiting = set(self._desk.waiting()) - set(self._desk.under_way)

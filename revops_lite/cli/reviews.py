@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from revops_lite.models import Review
     from revops_lite.store.views import Views
 
-app = typer.Typer(help="What waits for a person, and deciding it.", no_args_is_help=True)
+app = typer.Typer()
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="items, or the beginning of their ids")]
 All = Annotated[bool, typer.Option("--all", help="every pending item that the filters leave")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="only this reason, such as confidence")]

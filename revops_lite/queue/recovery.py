@@ -15,7 +15,7 @@ from revops_lite.queue.script import LuaScript
 from revops_lite.queue.work import Claim, Ending, WorkQueue
 
 STALE_AFTER = 30.0  # seconds without a sign of life
-POISON_AFTER = 3  # hosts that died with a job in flight, before the job is to blame
+POISON_AFTER = 3  # hosts that died while a job ran alone in them, before it is to blame
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Recovery:
 
 
 def _crashed(claim: Claim, now: float) -> Ending:
-    error = f"its host died {POISON_AFTER} times while it ran"
+    error = f"its host died {POISON_AFTER} times while it ran there alone"
     try:
         job = decode(claim.data)
     except QueueError as refusal:

@@ -316,12 +316,14 @@ def test_lines_cut_off_behind_the_sealers_back_are_sealed_again_and_witnessed(
     bench.seal(bench.sealer())
     whole = bench.bytes()
     path = bench.folder / "2026-01.jsonl"
-    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:6]))
-    bench.seal(bench.sealer())
+    (bench.folder / "anchors.jsonl").unlink()
+    for _ in range(2):
+        path.write_bytes(b"".join(whole.splitlines(keepends=True)[:6]))
+        bench.seal(bench.sealer())
     assert "ends with sequence 6, but 10 were sealed" in caplog.text
     assert bench.bytes() == whole
     assert [line["seq"] for line in anchors(bench.folder) if line["why"] == "mark"] == [10]
-    assert [event.type for event in bench.events] == ["audit.alarm"]
+    assert {(event.type, event.id) for event in bench.events} == {("audit.alarm", bench.events[0].id)}
 
 
 def test_a_new_trail_beside_a_redis_that_knows_an_older_one_is_told(bench: Bench, tmp_path: Path) -> None:

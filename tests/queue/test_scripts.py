@@ -163,19 +163,30 @@ def test_only_the_dead_hosts_jobs_are_recovered(work: WorkQueue, recovery: Recov
     assert recovery.of_node("n", 1001.0, blame=False).moved == (("job-2", "agents", "agents"),)
 
 
-def test_a_job_that_three_hosts_died_of_ends_as_crashed(
+def test_a_job_that_three_hosts_died_of_while_it_was_alone_ends_as_crashed(
     redis: Redis, work: WorkQueue, recovery: Recovery, put: Put
 ) -> None:
     put(1)
-    for death in range(1, POISON_AFTER + 1):
+    for death in range(POISON_AFTER + 1):
         [claim] = take(work, token=f"t{death}", now=1000.0 + death)
-        assert claim.queue == ("agents" if death == 1 else "agents-isolated")
+        assert claim.queue == ("agents-isolated" if death else "agents")  # the first time it was one of several
         found = recovery.of_workers(["n.1.1"], 1000.0 + death, blame=True)
     assert found.poison == ("job-1",)
     [event] = events(redis)
     assert (event.type, event.data["outcome"], event.run) == ("step.finished", "crashed", "run1")
     assert take(work, token="t9") == []
     assert recovery.of_workers(["n.1.1"], 1010.0, blame=True).poison == ()
+
+
+def test_a_suspect_whose_host_died_goes_behind_the_others(
+    redis: Redis, work: WorkQueue, recovery: Recovery, put: Put
+) -> None:
+    put(1), put(2)
+    take(work)
+    recovery.of_workers(["n.1.1"], 1001.0, blame=True)
+    [first] = take(work, 1, token="t2")
+    recovery.of_workers(["n.1.1"], 1002.0, blame=True)
+    assert redis.lrange("rq:queue:agents-isolated", 0, -1)[-1] == first.job_id.encode()
 
 
 def test_a_restart_without_blame_is_not_counted(work: WorkQueue, recovery: Recovery, put: Put) -> None:

@@ -176,6 +176,7 @@ def test_every_item_can_be_rejected_skipped_looked_at_and_left(reason: Reason) -
         fit = fitting(item, undo=False)
         assert {Action.REJECT, Action.SKIP, Action.VIEW, Action.HELP, Action.QUIT} <= set(fit)
         assert len(explained(item, undo=False)) == len(fit)
+        assert max(map(len, explained(item, undo=True))) <= 80
 
 
 def test_both_keys_accept() -> None:
@@ -249,7 +250,7 @@ def test_who_comes_second_is_told_who_and_when() -> None:
 def test_the_end_counts_what_was_done_and_what_is_left() -> None:
     counts = {"accepted": 3, "edited": 1, "rejected": 2, "skipped": 4}
     assert summary(counts, 5, 0) == ["", "3 accepted, 1 edited, 2 rejected, 4 skipped; 5 left"]
-    assert "1 decision(s) are carried out once `revops up` runs" in summary({"retried": 1}, 0, 1)[-1]
+    assert "1 decision(s) wait for `revops up` to carry them out" in summary({"retried": 1}, 0, 1)[-1]
     assert "1 retried" in summary({"retried": 1}, 0, 1)[1]
 
 

@@ -61,7 +61,7 @@ def run(id_: str = "r1", state: RunState = RunState.RUNNING, at: float = 1.5, **
         ("p",),
         {LEAD: 4},
     )
-    claims = {"lead:1|a": (Claimed(1, "scoring", 3, 0.25, "score", None, "w1"),)}
+    claims: dict[str, tuple[Claimed, ...]] = {"lead:1|a": (Claimed(1, "scoring", 3, 0.25, "score", None, "w1"),)}
     run = Run(id_, "flow", LEAD, Trigger("e1", "lead.created", "cli", 1.0), at, {"score": step}, state, claims=claims)
     return replace(
         run,

@@ -1,8 +1,9 @@
 -- RECOVER: jobs whose host is dead go back to the front of their queue, or, under blame, to where suspects run alone.
+-- Only a death in which a job was alone is certainly its own: only those count, and it then goes behind the others.
 --
 -- KEYS  1 set of queue keys
 -- ARGV  1 executions with a last sign of life before this are dead ('' for no such rule)  2 blame (0 | 1)
---       3 recoveries under blame after which a job is poison  4 all workers whose name begins so are dead ('' for none)
+--       3 hosts that died of it alone, after which a job is poison  4 all workers whose name begins so are dead ('' for none)
 --       5 suffix of isolated queues  6 prefix of queue keys  7 of started registries  8 of job keys  9 of execution
 --       keys  10 of executions keys  11 head and 12 tail of a worker's executions key  then names of dead workers
 -- Returns {moved, poison}: moved = {{job id, from, to}, ...}, poison = {{job id, execution id, queue, data}, ...}.
@@ -52,20 +53,21 @@ table.sort(found, function(a, b) if a.at ~= b.at then return a.at > b.at end ret
 for _, one in ipairs(found) do
   local job_key = job_prefix .. one.job
   local kept = redis.call('HMGET', job_key, 'data', 'recoveries')
-  local count = (tonumber(kept[2] or '0') or 0) + (blame and 1 or 0)
+  local alone = blame and string.sub(one.queue, -#suffix) == suffix
+  local count = (tonumber(kept[2] or '0') or 0) + (alone and 1 or 0)
   if not kept[1] then
     release(one)
-  elseif blame and count >= limit then
+  elseif alone and count >= limit then
     redis.call('HSET', job_key, 'recoveries', limit)
     poison[#poison + 1] = {one.job, one.execution, one.queue, kept[1]}
   else
     local to = one.queue
-    if blame and string.sub(to, -#suffix) ~= suffix then to = to .. suffix end
+    if blame and not alone then to = to .. suffix end
     release(one)
     redis.call('HSET', job_key, 'status', 'queued', 'origin', to, 'started_at', '', 'worker_name', '',
                'recoveries', count)
     redis.call('SADD', KEYS[1], queue_prefix .. to)
-    redis.call('LPUSH', queue_prefix .. to, one.job)
+    redis.call(alone and 'RPUSH' or 'LPUSH', queue_prefix .. to, one.job)
     moved[#moved + 1] = {one.job, one.queue, to}
   end
 end
