@@ -55,3 +55,31 @@ def subject(item: Review) -> str:
 def fate(item: Review) -> str:
     """Who has decided an item, and when."""
     return f"{item.state} by {item.decided_by} at {shapes.stamp(item.decided_at)}"
+
+
+def became(decision: str, now: Review | None, by: str) -> tuple[str, str]:
+    """What a decision of `by` has led to, once the controller has read it; `now` is its item since then.
+
+    "stands"; "refused" and why; "changed" and the id of the item that asks again with what stands now; "late" and who
+    was first.
+    """
+    if now is None:
+        return "late", "is gone"
+    if now.state == "pending":
+        return "refused", now.note or "refused"
+    if now.decided_by == by and now.state == DECIDED[decision]:
+        return "stands", ""
+    if now.decided_by == by and now.state == "expired" and now.note.isalnum():
+        return "changed", now.note
+    return "late", f"was {fate(now)}; the first decision stands"
+
+
+def position(id_: str) -> tuple[int, int]:
+    """A stream id, comparable."""
+    time_, _, number = id_.partition("-")
+    return int(time_), int(number or 0)
+
+
+def read_to(controller: Mapping[str, str]) -> tuple[int, int]:
+    """How far the controller has read, by what it says of itself."""
+    return position(controller.get("cursor") or "0-0")

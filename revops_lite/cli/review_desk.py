@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from revops_lite.cli import deciding
-from revops_lite.cli.deciding import DECIDED, Filters
+from revops_lite.cli.deciding import Filters
 from revops_lite.cli.review_item import Seen
 from revops_lite.models import Event, Hold, Review
 from revops_lite.rules.governance import active_holds
@@ -37,7 +37,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a decision: `stands`, `refused` (why), `changed` (the item that came back), `late` (whose)."""
+    """What became of a decision; `what` and `told` as `deciding.became` has them."""
 
     decision: Decision
     what: str
@@ -137,8 +137,8 @@ class Desk:
 
     def _heard(self, installation: Installation) -> list[Outcome]:
         """The cursor is read first: what the controller has read by then shows in the items read after it."""
-        cursor = _place(installation.store.controller().get("cursor", "0-0"))
-        heard = [each for each in self.under_way.values() if _place(each.mark) <= cursor]
+        cursor = deciding.read_to(installation.store.controller())
+        heard = [each for each in self.under_way.values() if deciding.position(each.mark) <= cursor]
         now = Views(installation.clients.commands).many("review", [each.item.id for each in heard])
         for each in heard:
             del self.under_way[each.item.id]
@@ -147,15 +147,7 @@ class Desk:
 
 def outcome(decision: Decision, now: Review | None, by: str) -> Outcome:
     """What became of a decision that the controller has read; `now` is its item since then."""
-    if now is None:
-        return Outcome(decision, "late", "is gone")
-    if now.state == "pending":
-        return Outcome(decision, "refused", now.note or "refused")
-    if now.decided_by == by and now.state == DECIDED[decision.verb]:
-        return Outcome(decision, "stands")
-    if now.state == "expired" and now.decided_by == by and now.note.isalnum():
-        return Outcome(decision, "changed", now.note)  # the id of the item that asks again
-    return Outcome(decision, "late", f"was {deciding.fate(now)}; the first decision stands")
+    return Outcome(decision, *deciding.became(decision.verb, now, by))
 
 
 def _undelivered(installation: Installation) -> set[str]:
@@ -174,9 +166,3 @@ def _undelivered(installation: Installation) -> set[str]:
 
 def _kind(item: Review) -> str:
     return item.record.partition(":")[0]
-
-
-def _place(id_: str) -> tuple[int, int]:
-    """A stream id, comparable."""
-    time_, _, number = id_.partition("-")
-    return int(time_), int(number or 0)

@@ -204,14 +204,15 @@ def _decide(
             raise UsageError("give item ids, or --all with filters")
         items = [views.review(id_) for id_ in ids or []]
         items = items or [item for item in views.pending() if filters is None or filters.fits(item)]
-        _send(installation, items, decision, values, note, who(as_))
+        by = who(as_)
+        _send(installation, items, decision, values, note, by)
         if not installation.controller_is_up():
             out.remark(f"{len(items)} decision(s) accepted; they are carried out once `revops up` runs")
             if as_json:
                 out.put_items([shapes.review(item) for item in items])
             return
-        results = _await(views, items)
-    _tell(results, as_json)
+        results = _await(installation, views, items)
+    _tell(results, decision, by, as_json)
 
 
 def _send(
@@ -225,23 +226,32 @@ def _send(
         installation.store.append(events[start : start + 500])
 
 
-def _await(views: Views, before: list[Review]) -> list[Review]:
+def _await(installation: Installation, views: Views, before: list[Review]) -> list[Review]:
     """The items as they stand once the controller has answered each."""
     end = time.monotonic() + PATIENCE
+    mark = deciding.position(installation.store.last_event())
     while True:
+        heard = deciding.read_to(installation.store.controller()) >= mark
         now = views.many("review", [item.id for item in before])
-        answered = all(a.state != "pending" or a.note != b.note for a, b in zip(now, before, strict=True))
-        if answered or time.monotonic() > end:
+        if heard or time.monotonic() > end:
             return now
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
-def _tell(results: list[Review], as_json: bool) -> None:
+def _tell(results: list[Review], decision: str, by: str, as_json: bool) -> None:
+    """Raises Refused where a decision does not stand."""
+    outcomes = [deciding.became(decision, item, by) for item in results]
     if as_json:
         out.put_items([shapes.review(item) for item in results])
     else:
-        for item in results:
-            said = item.note if item.state == "pending" else ""
-            out.say(f"{item.id}  {item.record}.{item.field or item.step}  {item.state}  {said}".rstrip())
-    if refused := [item for item in results if item.state == "pending"]:
-        raise Refused(f"{len(refused)} of {len(results)} not carried out: {refused[0].note or 'no answer yet'}")
+        for item, (what, told) in zip(results, outcomes, strict=True):
+            out.say(f"{item.id}  {deciding.subject(item)}  {item.state}  {_said(item, what, told)}".rstrip())
+    lost = [(item, *outcome) for item, outcome in zip(results, outcomes, strict=True) if outcome[0] != "stands"]
+    if lost:
+        raise Refused(f"{len(lost)} of {len(results)} not carried out: {lost[0][0].id} {_said(*lost[0])}")
+
+
+def _said(item: Review, what: str, told: str) -> str:
+    if what == "changed":
+        return f"the value has changed since; decide {told}, with what stands now"
+    return (item.note or "no answer yet") if what == "refused" else told
