@@ -9,8 +9,10 @@ Settings: any key of data/deals.toml, which has the defaults and says what each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -18,7 +20,6 @@ from pydantic import BaseModel, Field
 from agents.deals.closed import limits
 from agents.deals.reading import (
     ACTIVITIES,
-    CODES,
     CONTACTS,
     changes,
     days,
@@ -57,7 +58,7 @@ def stale_activity(deal: Snapshot, s: Rules) -> str | None:
     if since is None:
         return UNKNOWN
     told = f"last activity {last:%Y-%m-%d}" if last else "no activity since it was made"
-    return f"{told}, {since:.0f} days ago" if since > s["stale_days"] else ""
+    return f"{told}, {int(since)} days ago" if since > s["stale_days"] else ""
 
 
 def slipped_close(deal: Snapshot, s: Rules) -> str | None:
@@ -66,7 +67,7 @@ def slipped_close(deal: Snapshot, s: Rules) -> str | None:
         return f"the close date {due:%Y-%m-%d} is past"
     dates = [date for _, value in changes(deal, "close_history", s) if (date := moment(value))]
     told = span(held(deal.values, "close_moves", s))
-    moves = max(sum(later > earlier for earlier, later in zip(dates, dates[1:], strict=False)), told[0] if told else 0)
+    moves = max(sum(later > earlier for earlier, later in pairwise(dates)), told[0] if told else 0)
     if moves >= s["slipped_moves"]:
         return f"the close date was moved back {min(moves, 999):.0f} times"
     return "" if due or told or dates else UNKNOWN
@@ -79,7 +80,9 @@ def stage_age(deal: Snapshot, s: Rules) -> str | None:
     if age is None or limit is None:
         return UNKNOWN
     where = f"in {stage}" if own and stage else "since it was made"
-    return f"{age:.0f} days {where}; {s['stage_age_percentile']}% of won deals took {limit:.0f} or less" * (age > limit)
+    return f"{int(age)} days {where}; {s['stage_age_percentile']}% of won deals took {limit:.0f} or less" * (
+        age > limit
+    )
 
 
 def single_threaded(deal: Snapshot, s: Rules) -> str | None:
@@ -107,19 +110,15 @@ def amount_changed(deal: Snapshot, s: Rules) -> str | None:
     history, amount = changes(deal, "amount_history", s), money(held(deal.values, "amount", s))
     if not history or not amount:
         return UNKNOWN
-    since: datetime = deal.now - timedelta(days=s["amount_change_days"])
-    before = [value for at, value in history if at <= since] or [history[0][1]]
-    old = money(before[-1])
-    if not old or abs(amount - old) <= old * money(s["amount_change"] or 0):
+    since = deal.now - timedelta(days=s["amount_change_days"])
+    old = money(([history[0][1]] + [value for at, value in history if at <= since])[-1])
+    if not old or abs(amount - old) <= old * Decimal(str(s["amount_change"])):
         return ""
     return f"{old:,f} became {amount:,f} within {s['amount_change_days']} days"
 
 
-CHECKS: dict[str, Callable[[Snapshot, Rules], str | None]] = {
-    check.__name__: check
-    for check in (no_next_step, stale_activity, slipped_close, stage_age, single_threaded, missing_roles)
-    + (amount_missing, amount_changed)
-}
+CHECKS = [no_next_step, stale_activity, slipped_close, stage_age, single_threaded, missing_roles]
+CHECKS += [amount_missing, amount_changed]
 
 
 def level_of(flags: list[Flag]) -> str:
@@ -136,7 +135,7 @@ def inspect(deal: Snapshot) -> Proposal:
     s = rules(deal.settings)
     if not is_open(deal, s):
         raise Skip("the deal is closed")
-    found = {code: CHECKS[code](deal, s) for code in CODES}
+    found = {check.__name__: check(deal, s) for check in CHECKS}
     flags = [Flag(code, s["severity"].get(code, "medium"), why[:300]) for code, why in found.items() if why]
     clears = [flag.code for flag in deal.flags if found.get(flag.code) == ""]
     unknown = [code for code, why in found.items() if why is UNKNOWN]

@@ -1,1 +1,1 @@
-"""What the deal agents share: reading deals, learning from closed ones, pay plans, the managers' page."""
+"""What the deal agents share: reading deals, the closed deals to compare with, pay plans."""

@@ -82,7 +82,7 @@ def related(deal: Snapshot, roles: Sequence[str]) -> list[Snapshot]:
 
 
 def last_activity(deal: Snapshot, s: Mapping[str, Any]) -> datetime | None:
-    """When somebody last did something about the deal, by its own field and by related activities; not in the future."""
+    """The last activity by the deal's own field and by related activities; one in the future does not count."""
     times = [when(deal, "activity", s), *(when(a, "activity_at", s) for a in related(deal, ACTIVITIES))]
     return max((t for t in times if t is not None and t <= deal.now), default=None)
 
