@@ -17,7 +17,6 @@ from revops_lite.crm.values import (
     check_text,
     fields_of,
     from_json,
-    same,
     seconds,
     split,
     to_json,
@@ -26,6 +25,7 @@ from revops_lite.errors import CrmConflict, CrmError, CrmRefused, NotFound
 from revops_lite.models import CrmChange, CrmRecord
 from revops_lite.ports import CrmAbilities, CrmCall
 from revops_lite.times import stamp
+from revops_lite.values import same
 
 OURS = "revops"
 PERSON = "person"

@@ -8,14 +8,7 @@ from typing import Any
 
 from revops_lite.errors import CrmRefused, CrmUnavailable
 
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal as JSON: 1 is 1.0, but true is not 1."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+MAX_DEPTH = 500  # SQLite reads JSON no deeper than 1,000, and Python's own bound is another in each version
 
 
 def to_json(value: Any, where: str) -> str:
@@ -25,7 +18,20 @@ def to_json(value: Any, where: str) -> str:
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise CrmRefused(f"{where}: not a value that can be stored: {error}") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        raise CrmRefused(f"{where}: not a value that can be stored: nested deeper than {MAX_DEPTH}")
     return text
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    """Whether lists and objects lie in each other more than `limit` deep; level by level, without recursion."""
+    level = [value]
+    for _ in range(limit + 1):
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [inner for part in parts for inner in part]
+        if not level:
+            return False
+    return True
 
 
 def from_json(text: str | None, where: str) -> Any:

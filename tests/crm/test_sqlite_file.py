@@ -369,7 +369,7 @@ def test_damaged_fields_are_told_with_their_record(crm: SqliteCrm, path: Path) -
         crm.read(["lead:1"])
 
 
-@pytest.mark.parametrize("depth", [1500, 200_000])
+@pytest.mark.parametrize("depth", [600, 1500, 200_000])
 def test_what_sqlite_could_not_read_is_refused(crm: SqliteCrm, depth: int) -> None:
     value: object = []
     for _ in range(depth):
