@@ -121,6 +121,13 @@ def ask(draft: Draft, item: Review) -> None:
     draft.audit("review.asked", record=item.record, run=item.run, field=item.field, rule=item.reason)
 
 
+def close(draft: Draft, item: Review, by: str, why: str) -> None:
+    """The question needs no answer any more."""
+    draft.put(replace(item, state=ReviewState.EXPIRED, decided_by=by, decided_at=draft.now, note=why))
+    draft.timer(f"expire|{item.id}", None)
+    draft.audit("review.expired", who=by, record=item.record, run=item.run, field=item.field, note=why)
+
+
 def propose(draft: Draft, write: Write, review: str | None, why: str) -> None:
     """The value is visible in the context, but nobody's fact."""
     context = draft.context(write.record)

@@ -241,7 +241,7 @@ def _answer_open_question(draft: Draft, run: Run, write: Write) -> None:
         item = draft.review(id_)
         asked = item is not None and item.reason is Reason.CONFLICT and item.state is ReviewState.PENDING
         if item is not None and asked and (item.record, item.field) == (write.record, write.field):
-            draft.put(replace(item, state=ReviewState.EXPIRED, decided_by="arbitration", decided_at=draft.now))
+            effects.close(draft, item, "arbitration", "a later claim has decided")
 
 
 def _claim(step: Step, agent: AgentPolicy, asked: Asked, before: Any, write: str | None) -> Claimed:

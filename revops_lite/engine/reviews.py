@@ -119,7 +119,7 @@ def _come_back(draft: Draft, item: Review, standing: Any) -> str:
         created_at=draft.now,
         note=f"the value changed since {item.id} was seen",
     )
-    draft.put(replace(item, state=ReviewState.EXPIRED, decided_by=by, decided_at=draft.now, note=again.id))
+    effects.close(draft, item, by, again.id)
     effects.ask(draft, again)
     run = draft.run(item.run)
     if run is not None:

@@ -254,7 +254,7 @@ def _close_reviews(draft: Draft, run: Run, by: str) -> None:
     for id_ in run.reviews:
         item = draft.review(id_)
         if item and item.state is ReviewState.PENDING and item.field is None:
-            draft.put(replace(item, state=ReviewState.EXPIRED, decided_by=by, decided_at=draft.now))
+            effects.close(draft, item, by, "its run has ended")
 
 
 def retried(draft: Draft) -> None:
@@ -362,8 +362,7 @@ def _expire(draft: Draft, review_id: str) -> None:
     item = draft.review(review_id)
     if item is None or item.state is not ReviewState.PENDING:
         return
-    draft.put(replace(item, state=ReviewState.EXPIRED, decided_at=draft.now, decided_by="clock"))
-    draft.audit("review.expired", record=item.record, run=item.run, field=item.field)
+    effects.close(draft, item, "clock", "nobody has decided it in time")
     draft.touch(item.record, Touch(draft.now, item.agent, item.run, "review.expired", note=item.reason))
     run = draft.run(item.run)
     if run is not None and item.id in run.waits_for:
