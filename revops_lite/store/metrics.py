@@ -99,6 +99,8 @@ def read(redis: Redis, start: float, now: float, workflow: str | None = None) ->
     up: set[int] = set()
     for hour, fields in zip(hours, found, strict=True):
         for raw, number in fields.items():
+            if not raw.startswith(b"["):
+                continue  # no name of ours: another version's, or another program's
             name = tuple(codec.plain(raw))
             if name[0] == "up":
                 up.add(hour * 60 + name[1])
