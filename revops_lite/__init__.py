@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from revops_lite.agentapi import Proposal, Retry, Skip, Snapshot
+from revops_lite.agentapi import Gathered, Proposal, Retry, Skip, Snapshot
 from revops_lite.models import Flag, Notice, Report
 from revops_lite.registry import agent
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from revops_lite.installation import Client as Client
 
 __version__ = "0.1.0"
-__all__ = ["Client", "Flag", "Notice", "Proposal", "Report", "Retry", "Skip", "Snapshot", "agent"]
+__all__ = ["Client", "Flag", "Gathered", "Notice", "Proposal", "Report", "Retry", "Skip", "Snapshot", "agent"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,9 @@ class Snapshot:
 
     `snapshot["field"]` raises KeyError where the field is unknown, `.get` does not. `related["company"]` is a list
     of snapshots, empty where there is none. `flags` are the record's open findings, `history` what each agent has
-    done to it. `deadline` (aware, UTC) is the run's; `now` is the time of the decision to start this step.
+    done to it, `told` which readers have been told of an open flag ({"stale_activity": ("rep-ana",)}). `deadline`
+    (aware, UTC) is the run's; `now` is the time of the decision to start this step, in a fan-out that of the sweep:
+    one moment for all its records and steps.
     """
 
     kind: str
@@ -29,6 +31,7 @@ class Snapshot:
     history: tuple[Touch, ...] = ()
     deadline: datetime | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def record(self) -> str:
@@ -39,6 +42,27 @@ class Snapshot:
 
     def get(self, name: str, default: Any = None) -> Any:
         return self.values.get(name, default)
+
+
+class Gathered(list[Snapshot]):
+    """What a `gather` step is given: its group's snapshots, in the order of the sweep.
+
+    `of` is the snapshot of what they are gathered by: the owner, or "workflow:<name>" for `gather = "all"`. A proposal
+    without `target` is about that. Where no CRM holds such a record its values live in the context alone: what this
+    agent proposes for it now, it finds in `of` the next time.
+    """
+
+    def __init__(self, snapshots: Iterable[Snapshot], of: Snapshot) -> None:
+        super().__init__(snapshots)
+        self.of = of
+
+    @property
+    def now(self) -> datetime:
+        return self.of.now
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.of.settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,30 +97,41 @@ def _flags(draft: Draft, record: str, agent: str, run: str, output: dict[str, An
 def _messages(draft: Draft, run: Run, step: Step, record: str, output: dict[str, Any]) -> Run:
     for notice in output.get("notices") or []:
         to, subject, body, key = (str(notice.get(name, "")) for name in ("to", "subject", "body", "key"))
-        about = [str(code) for code in notice.get("about") or []]
-        if about and not _news(draft, record, to, about):
-            draft.audit("notice.repeated", who=step.agent, record=record, run=run.id, note=subject)
-            continue
+        about = [_flag_named(str(name), record) for name in notice.get("about") or []]
         if about:
-            flags = draft.context(record).flags
-            key += "".join(f"|{code}@{flags[code].at!r}" for code in sorted(about) if code in flags)
-        run = tell(draft, run, step.agent, to, subject, body, key)
+            news = _news(draft, to, about)
+            if not news:
+                draft.audit("notice.repeated", who=step.agent, record=record, run=run.id, note=subject)
+                continue
+            key += f"|{ids.derived('f', *news)}"
+        run = tell(draft, run, step.agent, to, subject, body, key, str(notice.get("report", "")))
     for report in output.get("reports") or []:
         name, html = str(report.get("name", "")), str(report.get("html", ""))
         run = tell(draft, run, step.agent, f"report:{name}", name, html, f"report|{name}|{run.id}|{step.attempt}")
     return run
 
 
-def _news(draft: Draft, record: str, to: str, about: list[str]) -> bool:
-    """Whether one of these flags is open and its reader has not been told; from now on he has."""
-    context = draft.context(record)
-    news = [code for code in about if code in context.flags and f"{to}|{code}" not in context.told]
-    if news:
-        draft.put(replace(context, told={**context.told, **{f"{to}|{code}": draft.now for code in news}}))
-    return bool(news)
+def _flag_named(name: str, record: str) -> tuple[str, str]:
+    """The record and code behind "deal:7|stale_activity", or behind a bare code of the proposal's own record."""
+    of, _, code = name.rpartition("|")
+    return of or record, code
 
 
-def tell(draft: Draft, run: Run, agent: str, to: str, subject: str, body: str, key: str) -> Run:
+def _news(draft: Draft, to: str, about: list[tuple[str, str]]) -> list[str]:
+    """Those of these open flags that the reader has not been told of, each with the time it was raised; from now on
+    he has been told."""
+    news = []
+    draft.need("context", {record for record, _ in about})
+    for record, code in sorted(set(about)):
+        context = draft.context(record)
+        flag, told = context.flags.get(code), f"{to}|{code}"
+        if flag is not None and told not in context.told:
+            draft.put(replace(context, told={**context.told, told: draft.now}))
+            news.append(f"{record}|{code}@{flag.at!r}")
+    return news
+
+
+def tell(draft: Draft, run: Run, agent: str, to: str, subject: str, body: str, key: str, report: str = "") -> Run:
     """A notice goes out once per key and window, whoever raises it."""
     key = key or f"{agent}|{run.record}|{subject}"
     id_ = ids.notice_id(key)
@@ -128,6 +139,6 @@ def tell(draft: Draft, run: Run, agent: str, to: str, subject: str, body: str, k
     if known is not None and dedupe.repeat(known.at, draft.now, draft.rulebook.dedupe):
         draft.audit("notice.repeated", who=agent, record=run.record, run=run.id, note=subject)
         return run
-    draft.put(OutNotice(id_, key, to, subject[:500], body[:BODY_KEPT], draft.now, run.id))
+    draft.put(OutNotice(id_, key, to, subject[:500], body[:BODY_KEPT], draft.now, run.id, report=report))
     draft.audit("notice.planned", who=agent, record=run.record, run=run.id, note=subject)
     return replace(run, effects=(*run.effects, id_))

@@ -18,7 +18,7 @@ from revops_lite.models import (
     StepState,
     Touch,
 )
-from revops_lite.rules import checkpoint, flow
+from revops_lite.rules import checkpoint, dedupe, flow
 
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED, RunState.ROLLED_BACK})
 HISTORY_SHOWN = 20
@@ -138,6 +138,7 @@ def _snapshot(draft: Draft, record: str, run: Run) -> dict[str, Any]:
         "version": context.version,
         "values": {name: field.value for name, field in context.fields.items() if field.value is not None},
         "flags": [{"code": f.code, "severity": f.severity, "detail": f.detail} for f in context.flags.values()],
+        "told": dedupe.told(context.told, context.flags),
         "history": [
             {
                 "at": t.at,

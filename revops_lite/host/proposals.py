@@ -150,7 +150,7 @@ def _notices(several: Any, problems: list[str]) -> list[dict[str, Any]]:
     for part in _listed("notices", several, problems):
         if isinstance(part, Notice):
             about = [_text("notices.about", code, problems) for code in _listed("notices.about", part.about, problems)]
-            slots = ("to", "subject", "body", "key")
+            slots = ("to", "subject", "body", "key", "report")
             texts = {slot: _text(f"notices.{slot}", getattr(part, slot), problems) for slot in slots}
             plain.append({**texts, "about": about})
         else:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from revops_lite.agentapi import Snapshot
+from revops_lite.agentapi import Gathered, Snapshot
 from revops_lite.models import Flag, Touch
 
 
-def rebuild(snapshot: Mapping[str, Any]) -> Snapshot | list[Snapshot]:
-    """One Snapshot, or a list of them for {"many": [...]} (a gather step). Raises KeyError or TypeError."""
+def rebuild(snapshot: Mapping[str, Any]) -> Snapshot | Gathered:
+    """One Snapshot, or for a gather step ({"many": [...], the group's own}) all of its group. Raises KeyError or
+    TypeError."""
     if "many" in snapshot:
-        return [_one(one, one) for one in snapshot["many"]]
+        return Gathered([_one(one, snapshot) for one in snapshot["many"]], _one(snapshot, snapshot))
     return _one(snapshot, snapshot)
 
 
@@ -30,7 +31,8 @@ def _one(raw: Mapping[str, Any], top: Mapping[str, Any]) -> Snapshot:
         flags=tuple(Flag(flag["code"], flag["severity"], flag["detail"]) for flag in raw.get("flags", ())),
         history=tuple(Touch(**touch) for touch in raw.get("history", ())),
         deadline=None if deadline is None else _time(deadline),
-        settings=raw.get("settings", top.get("settings", {})),
+        settings=raw.get("settings") or top.get("settings", {}),
+        told={code: tuple(readers) for code, readers in raw.get("told", {}).items()},
     )
 
 

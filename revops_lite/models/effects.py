@@ -110,6 +110,7 @@ class OutNotice:
     tries: int = 0
     due: float = 0.0
     note: str = ""
+    report: str = ""  # name of the page that belongs to it
 
 
 @dataclass(frozen=True, slots=True)

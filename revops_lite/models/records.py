@@ -20,8 +20,9 @@ class Flag:
 class Notice:
     """A message to a person or channel; one `key` is sent once per `[notify] dedupe` window.
 
-    `about` names the flags of the record it tells of: it goes out only if `to` has not been told of one of them since
-    it was raised, whichever agent told.
+    `about` names the flags it tells of, as "code" or, for those of several records, as "deal:7|code": it goes out only
+    if `to` has not been told of one of them since it was raised, whichever agent told. `report` names a Report that
+    belongs to it: a channel that can attaches the page, the others tell where it is.
     """
 
     to: str
@@ -29,6 +30,7 @@ class Notice:
     body: str
     key: str
     about: tuple[str, ...] = ()
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)

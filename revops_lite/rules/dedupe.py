@@ -28,5 +28,15 @@ def repeat(last_sent_at: float | None, now: float, window: float) -> bool:
     return last_sent_at is not None and now - last_sent_at < window
 
 
+def told(entries: Mapping[str, float], open_: Mapping[str, OpenFlag]) -> dict[str, list[str]]:
+    """Open flag's code -> the readers who have been told of it, from a context's `told` ("reader|code" -> when)."""
+    readers: dict[str, list[str]] = {}
+    for entry in entries:
+        reader, _, code = entry.rpartition("|")
+        if code in open_:
+            readers.setdefault(code, []).append(reader)
+    return readers
+
+
 def _rank(severity: str) -> int:
     return SEVERITY.get(severity, UNKNOWN)

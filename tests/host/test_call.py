@@ -89,7 +89,9 @@ def test_everything_beside_values_travels_too() -> None:
     assert plain["target"] == "deal:7"
     assert plain["flags"] == [{"code": "stale", "severity": "high", "detail": "14 d"}]
     assert plain["clears"] == ["old"]
-    assert plain["notices"] == [{"to": "owner", "subject": "Hello", "body": "text", "key": "k1", "about": ["stale"]}]
+    assert plain["notices"] == [
+        {"to": "owner", "subject": "Hello", "body": "text", "key": "k1", "about": ["stale"], "report": ""}
+    ]
     assert plain["reports"] == [{"name": "week", "html": "<p>"}]
 
 
