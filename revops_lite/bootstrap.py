@@ -18,7 +18,7 @@ from revops_lite.audit.seal import Sealer
 from revops_lite.config import Settings
 from revops_lite.controller import Controller
 from revops_lite.digest import Digest
-from revops_lite.engine.runs import truthy
+from revops_lite.engine.records import truthy
 from revops_lite.errors import ConfigError
 from revops_lite.host.pool import Host
 from revops_lite.host.prints import agents_to_log, host_log
@@ -41,6 +41,7 @@ from revops_lite.store.keys import PAUSED, digest
 from revops_lite.store.views import Views
 from revops_lite.store.waiter import Waiter
 from revops_lite.supervisor import Fleet, Supervisor
+from revops_lite.sweeper import Sweeper
 from revops_lite.writer import Terms, Writer
 
 SUPERVISE_EVERY = 0.15
@@ -86,9 +87,11 @@ def _crm_services(installation: Installation, parts: Parts) -> None:
     governance = settings.rulebook.governance
     terms = Terms(governance.max_writes_per_record_per_hour, governance.hold_field)
     parts.loader = Loader(store, crm)
+    parts.sweeper = Sweeper(store, crm, settings.rulebook.workflows, settings.root / "var" / "extracts")
     parts.poller = Poller(store, crm, settings.crm.poll)
     parts.writer = Writer(store, crm, 0, terms, truthy)
     parts.services["loader"] = Service("loader", parts.loader.tick, parts.loader.next_due)
+    parts.services["sweeper"] = Service("sweeper", parts.sweeper.tick, parts.sweeper.next_due)
     parts.services["poller"] = Service("poller", parts.poller.tick, parts.poller.next_due)
     parts.services["writer"] = Service("writer", parts.writer.tick, parts.writer.next_due)
     parts.on_stop.append(parts.writer.close)

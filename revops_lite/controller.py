@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from revops_lite.engine import Changes, Missing, State, decide
-from revops_lite.engine.ids import agent_tag, notice_id, run_id
+from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id, whole
 from revops_lite.engine.state import Key, over
 from revops_lite.models import AuditEntry, BreakerState, Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
@@ -90,6 +90,7 @@ class Controller:
         if not alarms and not entries:
             self._rest(now)
             return 0
+        entries = _bounded(entries)
         events = [*alarms, *(entry.event or _unreadable(entry, now) for entry in entries)]
         changes = self._decide(events, now)
         self._commit(changes, entries[-1].id if entries else None, now)
@@ -128,16 +129,30 @@ class Controller:
             except Missing as missing:
                 ahead.docs.update(self._load(missing.keys))
             except Exception as error:  # a poison event must not stop the others
+                pieces = _pieces(event)
+                if len(pieces) > 1:
+                    return self._decide_each(ahead, pieces, now)
                 if event.type == "event.unreadable":
                     raise
                 log.exception("event %s of type %s cannot be decided", event.id, event.type)
                 event = _undecidable(event, f"deciding {event.type} failed: {type(error).__name__}: {error}", now)
+
+    def _decide_each(self, ahead: State, pieces: Sequence[Event], now: float) -> Changes:
+        """One record of many makes the decision impossible: the others go on without it."""
+        changes = Changes()
+        for piece in pieces:
+            one = self._decide_one(ahead, piece, now)
+            ahead.apply(one)
+            changes.add(one)
+        return changes
 
     def _hints(self, event: Event) -> Iterable[Key]:
         """The documents an event is sure to need, so that a batch loads them in one round trip."""
         data = event.data
         if event.run:
             yield ("run", event.run)
+            if (of := whole(event.run)) != event.run:
+                yield ("run", of)
         for flow in self.rulebook.workflows.values():
             if event.type in flow.on:
                 yield ("run", run_id(event.id, flow.name))
@@ -149,7 +164,16 @@ class Controller:
         if event.type == "record.loaded":
             for record in data.get("records", {}):
                 yield ("context", record)
+        elif event.type == "records.swept":
+            for record in (*data.get("records", {}), *data.get("seen", {})):
+                yield ("context", record)
+            for record in data.get("records", {}):
+                yield ("run", part_id(event.run or "", record))
         elif event.type == "step.finished":
+            for result in filter(_is_object, data.get("results") or ()):
+                yield ("run", str(result.get("run")))
+                yield ("context", str(result.get("record")))
+                yield ("page", str(result.get("page")))
             for proposal in filter(_is_object, data.get("proposals") or ()):
                 for notice in filter(_is_object, proposal.get("notices") or ()):
                     yield ("notice", notice_id(str(notice.get("key"))))
@@ -227,6 +251,35 @@ class Controller:
         return self.lead.cursor == self.store.last_event()
 
 
+def _bounded(entries: list[Entry]) -> list[Entry]:
+    """As many events as one commit should carry: those about many records count as many."""
+    size = 0
+    for number, entry in enumerate(entries):
+        size += _records_in(entry.event)
+        if size > BATCH * 2 and number:
+            return entries[:number]
+    return entries
+
+
+def _records_in(event: Event | None) -> int:
+    data = event.data if event is not None else {}
+    return max(1, *(len(data[name]) for name in ("results", "records", "proposals") if _is_many(data.get(name))), 1)
+
+
+def _is_many(value: object) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _pieces(event: Event) -> list[Event]:
+    """The same event for each of the records it is about."""
+    data = event.data
+    if event.type == "step.finished":
+        return [replace(event, data={**data, "results": [result]}) for result in data.get("results") or ()]
+    if event.type == "records.swept":
+        return [replace(event, data={**data, "records": {name: raw}}) for name, raw in data["records"].items()]
+    return []
+
+
 def _unreadable(entry: Entry, now: float) -> Event:
     data = {"error": entry.error, "entry": entry.id}
     return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
@@ -239,8 +292,12 @@ def _is_object(value: object) -> bool:
 def _undecidable(event: Event, why: str, now: float) -> Event:
     """What to decide instead: an agent's answer becomes a failure of its step, so that its run ends; all else a
     dead letter."""
-    if event.type == "step.finished" and event.data.get("outcome") != "failed":
-        return replace(event, data={**event.data, "outcome": "failed", "proposals": [], "error": why})
+    failed = {"outcome": "failed", "proposals": [], "error": why}
+    results = event.data.get("results")
+    if event.type == "step.finished" and results and results[0].get("outcome") != "failed":
+        return replace(event, data={**event.data, "results": [{**results[0], **failed}]})
+    if event.type == "step.finished" and not results and event.data.get("outcome") != "failed":
+        return replace(event, data={**event.data, **failed})
     data = {"error": why, "event": event.type}
     if event.type == "timer.due":
         data["timer"] = event.data["timer"]

@@ -14,8 +14,10 @@ from revops_lite.errors import BusError, Fenced
 from revops_lite.models import Intent, OutNotice, Run, RunState, StepState
 from revops_lite.outbox import Outbox
 from revops_lite.reader import Loader, Poller
+from revops_lite.rules import fanout
 from revops_lite.service import Service
 from revops_lite.store.waiter import Waiter
+from revops_lite.sweeper import Sweeper
 from revops_lite.writer import Writer
 
 log = logging.getLogger("revops")
@@ -33,6 +35,7 @@ class Parts:
     outbox: Outbox
     writer: Writer | None = None
     loader: Loader | None = None
+    sweeper: Sweeper | None = None
     poller: Poller | None = None
     services: dict[str, Service] = field(default_factory=dict)
     before_start: list[Callable[[float], object]] = field(default_factory=list)  # recovery, before anything moves
@@ -152,9 +155,13 @@ class Orchestrator:
     def _offer(self, runs: list[Run], intents: list[Intent], notices: list[OutNotice]) -> None:
         parts = self.parts
         loads = [run for run in runs if not run.loaded and run.state is RunState.RUNNING]
-        if parts.loader and loads:
-            parts.loader.offer(loads)
+        single, sweeps = [run for run in loads if run.over is None], [run for run in loads if run.over is not None]
+        if parts.loader and single:
+            parts.loader.offer(single)
             parts.services["loader"].wake()
+        if parts.sweeper and sweeps:
+            parts.sweeper.offer(sweeps)
+            parts.services["sweeper"].wake()
         if parts.writer and intents:
             parts.writer.offer(intents)
             parts.services["writer"].wake()
@@ -195,4 +202,4 @@ class Orchestrator:
 
 def _waits_for_people_only(run: Run) -> bool:
     by_itself = any(step.state is StepState.PARKED or step.due is not None for step in run.steps.values())
-    return run.state is RunState.HELD and not by_itself
+    return run.state is RunState.HELD and not by_itself and not fanout.open_(run.tally)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from revops_lite.models import Mode
+from revops_lite.models import Over as Over
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,7 @@ class StepDef:
     wait_for_review: bool = False
     when: str | None = None
     gather: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """The records of a fan-out workflow: all of `kind` whose fields equal `where`."""
-
-    kind: str
-    where: Mapping[str, Any] = field(default_factory=dict)
+    gather_field: str | None = None  # the field that points at what it gathers by, where a relation says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,8 @@ class WorkflowDef:
     include: tuple[str, ...] = ()
     cron: str | None = None
     missed: str = "latest"  # latest | all | skip
-    over: Over | None = None
+    over: Over | None = None  # it works on all of these, in one run
+    extract: Mapping[str, Over] = field(default_factory=dict)  # files of records for its agents: name -> which
     on_failure: str = "keep"  # keep | rollback
 
 

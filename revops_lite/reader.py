@@ -100,7 +100,7 @@ class Loader:
 
     def _loaded(self, run: Run, roles: dict[str, tuple[str, ...]], records: dict[str, CrmRecord], now: float) -> Event:
         wanted = [run.record, *(name for several in roles.values() for name in several)]
-        found = {name: _plain(records[name]) for name in wanted if name in records}
+        found = {name: plain(records[name]) for name in wanted if name in records}
         # The decision that asked is the earliest moment this read can be from, by the controller's own clock.
         data = {"asked_at": run.started_at, "records": found, "related": {r: list(n) for r, n in roles.items()}}
         return _event(run, "loaded", now, data)
@@ -111,7 +111,8 @@ def _event(run: Run, what: str, now: float, data: dict[str, Any]) -> Event:
     return Event(id_, f"record.{what}", run.record, "reader", now, data, run=run.id)
 
 
-def _plain(record: CrmRecord) -> dict[str, Any]:
+def plain(record: CrmRecord) -> dict[str, Any]:
+    """A record as it travels in an event."""
     return {
         "values": dict(record.values),
         "created_at": record.created_at,

@@ -12,7 +12,7 @@ from revops_lite.host.call import call
 from revops_lite.models import Event, OutNotice, Run, Write
 from revops_lite.policy import Rulebook, StepDef, WorkflowDef
 from revops_lite.ports import Crm
-from revops_lite.queue.recovery import step_finished
+from revops_lite.queue.outcomes import step_finished
 from revops_lite.reader import Loader
 from revops_lite.registry import AgentSpec, load
 from revops_lite.store.store import Store

@@ -21,7 +21,7 @@ from revops_lite.config.tables import (
     WorkersSettings,
     WorkflowTable,
 )
-from revops_lite.config.workflow_checks import step_defs
+from revops_lite.config.workflow_checks import pointers, step_defs
 from revops_lite.models import Mode
 from revops_lite.policy import AgentPolicy, BreakerPolicy, FieldPolicy, Governance, Over, Rulebook, WorkflowDef
 from revops_lite.registry import AgentSpec
@@ -104,7 +104,7 @@ def _notify(notify: NotifySettings, root: Path) -> NotifySettings:
 def _rulebook(config: Config, specs: Mapping[str, AgentSpec]) -> Rulebook:
     return Rulebook(
         agents={name: _agent(name, table, specs.get(name)) for name, table in config.agents.items()},
-        workflows={name: _workflow(name, table) for name, table in config.workflows.items()},
+        workflows={name: _workflow(name, table, config.crm.relations) for name, table in config.workflows.items()},
         governance=_governance(config.governance),
         has_crm=config.crm.adapter != "none",
         ops_channel=config.notify.ops or config.notify.default,
@@ -146,15 +146,16 @@ def _governance(table: GovernanceTable) -> Governance:
     return Governance(**(values | {"mode": Mode(table.mode), "fields": fields}))
 
 
-def _workflow(name: str, table: WorkflowTable) -> WorkflowDef:
+def _workflow(name: str, table: WorkflowTable, relations: Mapping[str, str]) -> WorkflowDef:
     return WorkflowDef(
         name=name,
         on=table.on,
-        steps=step_defs(table.steps),
+        steps=step_defs(table.steps, pointers(table.over.kind, relations) if table.over else {}),
         deadline=table.deadline,
         include=table.include,
         cron=table.cron,
         missed=table.missed,
         over=Over(table.over.kind, table.over.where) if table.over else None,
+        extract={each: Over(which.kind, which.where) for each, which in table.extract.items()},
         on_failure=table.on_failure,
     )

@@ -198,6 +198,7 @@ class WorkflowTable(Table):
     cron: str | None = _WORKFLOW.cron
     missed: Literal["latest", "all", "skip"] = "latest"
     over: OverTable | None = None
+    extract: dict[str, OverTable] = Field(default_factory=dict)
     on_failure: Literal["keep", "rollback"] = "keep"
 
 

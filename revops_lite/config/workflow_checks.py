@@ -36,8 +36,13 @@ def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem
         yield from _steps(key, workflow.steps, agents)
 
 
-def step_defs(steps: tuple[StepTable, ...]) -> tuple[StepDef, ...]:
-    """Steps with their names and what they follow spelled out."""
+def pointers(kind: str, relations: Mapping[str, str]) -> dict[str, str]:
+    """What records of a kind point at -> the field by which they do: {"owner": "hubspot_owner_id"}."""
+    return {target: source.partition(".")[2] for source, target in relations.items() if source.startswith(f"{kind}.")}
+
+
+def step_defs(steps: tuple[StepTable, ...], pointing: Mapping[str, str] | None = None) -> tuple[StepDef, ...]:
+    """Steps with their names and what they follow spelled out; `pointing` is what `pointers` finds."""
     names = [step.name or step.agent for step in steps]
     return tuple(
         StepDef(
@@ -48,6 +53,7 @@ def step_defs(steps: tuple[StepTable, ...]) -> tuple[StepDef, ...]:
             wait_for_review=step.wait_for_review,
             when=step.when,
             gather=step.gather,
+            gather_field=(pointing or {}).get(step.gather or ""),
         )
         for index, step in enumerate(steps)
     )
@@ -108,6 +114,19 @@ def _steps(key: Key, steps: tuple[StepTable, ...], agents: Collection[str]) -> I
                 yield Problem((*place, "after"), unknown("step", each, names))
     if len(set(names)) == len(names):
         yield from _cycle(key, defs, names)
+    yield from _single_after_gather(key, defs)
+
+
+def _single_after_gather(key: Key, steps: tuple[StepDef, ...]) -> Iterator[Problem]:
+    gathering = {step.name for step in steps if step.gather is not None}
+    for index, step in enumerate(steps):
+        if step.gather is None and gathering & set(step.after):
+            others = " and ".join(sorted(gathering & set(step.after)))
+            text = (
+                f"works on single records and cannot follow {others}, which gathers them; put it before (after = [] "
+                'if nothing else fits), or let it gather, too: its proposals may name any record (target = "deal:7")'
+            )
+            yield Problem((*key, "steps", index, "after"), text)
 
 
 def _cycle(key: Key, steps: tuple[StepDef, ...], names: list[str]) -> Iterator[Problem]:

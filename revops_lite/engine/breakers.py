@@ -10,11 +10,12 @@ from revops_lite.models import Breaker, BreakerState, OutNotice
 from revops_lite.rules import breaker as rules
 
 
-def admit(draft: Draft, agent: str, key: str) -> bool:
+def admit(draft: Draft, agent: str, key: str, together: int = 0) -> bool:
     """Whether this step ("run|step") may call its agent now; otherwise it parks.
 
     An agent that has never succeeded gets only as many calls at a time as could still open its breaker, so that an
-    agent which is broken from the start is called exactly that often, however many steps wait.
+    agent which is broken from the start is called exactly that often, however many steps wait. Of a fan-out's records
+    as many as go `together` in one job have one place: the job stops by itself after that many failures in a row.
     """
     breaker = draft.breaker(agent)
     gate = rules.gate(breaker, draft.now)
@@ -24,11 +25,27 @@ def admit(draft: Draft, agent: str, key: str) -> bool:
         _put(draft, rules.probing(breaker, key))
         draft.audit("breaker.probing", rule=agent, note=key)
     elif not breaker.proven:
-        places = draft.rulebook.agents[agent].breaker.failures - len(breaker.failures)
-        if breaker.trying and len(breaker.trying) >= places:
-            return False
-        _put(draft, replace(breaker, trying=(*breaker.trying, key)))
+        return _try(draft, breaker, of_whole(key), together) if together else _try(draft, breaker, key, 1)
     return True
+
+
+def _try(draft: Draft, breaker: Breaker, key: str, at_once: int) -> bool:
+    """Give it one of the few places of an agent that is not proven yet; the same place to all of one decision."""
+    places = draft.rulebook.agents[breaker.name].breaker.failures - len(breaker.failures)
+    if key in draft.trials:
+        draft.trials[key] += 1
+        return draft.trials[key] <= at_once
+    if breaker.trying and (at_once > 1 or len(breaker.trying) >= places):
+        return False
+    draft.trials[key] = 1
+    _put(draft, replace(breaker, trying=(*breaker.trying, key)))
+    return True
+
+
+def of_whole(key: str) -> str:
+    """The place that the parts of a fan-out share: "run|step" without what tells the part."""
+    run, _, step = key.partition("|")
+    return f"{ids.whole(run)}|{step}"
 
 
 def passed(draft: Draft, agent: str, key: str) -> None:
@@ -89,9 +106,10 @@ def wake(draft: Draft, agent: str) -> None:
 
 
 def _tried(breaker: Breaker, key: str) -> Breaker:
-    if key not in breaker.trying:
+    gone = {key, of_whole(key)} & set(breaker.trying)
+    if not gone:
         return breaker
-    return replace(breaker, trying=tuple(other for other in breaker.trying if other != key))
+    return replace(breaker, trying=tuple(other for other in breaker.trying if other not in gone))
 
 
 def _put(draft: Draft, breaker: Breaker) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from revops_lite.engine import breakers, reviews, rollback, runs, steps, trail, writes
+from revops_lite.engine import alarms, answers, breakers, fanout, jobs, reviews, rollback, runs, trail, writes
 from revops_lite.engine.state import Changes, Draft, State
 from revops_lite.models import Event
 from revops_lite.policy import Rulebook
@@ -12,10 +12,13 @@ from revops_lite.policy import Rulebook
 HANDLERS: dict[str, Callable[[Draft], None]] = {
     "record.loaded": runs.loaded,
     "record.missing": runs.missing,
+    "records.swept": fanout.swept,
+    "sweep.ended": fanout.sweep_ended,
     "run.cancelled": runs.cancelled,
     "run.retried": runs.retried,
-    "step.finished": steps.finished,
-    "step.late": steps.late,
+    "step.finished": answers.finished,
+    "step.late": answers.late,
+    "step.continued": answers.continued,
     "write.sending": writes.sending,
     "write.applied": writes.applied,
     "write.failed": writes.failed,
@@ -35,7 +38,7 @@ HANDLERS: dict[str, Callable[[Draft], None]] = {
     "audit.alarm": trail.alarm,
     "digest.due": reviews.digest,
     "event.unreadable": runs.unreadable,
-    "timer.due": runs.due,
+    "timer.due": alarms.due,
     "workflow.started": runs.started_by_hand,
 }
 
@@ -49,4 +52,6 @@ def decide(state: State, rulebook: Rulebook, event: Event, now: float) -> Change
     """
     draft = Draft(state, rulebook, event, now)
     HANDLERS.get(event.type, runs.triggered)(draft)
+    fanout.settle(draft)
+    draft.changes.jobs += jobs.together(draft)
     return draft.changes

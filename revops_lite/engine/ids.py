@@ -15,12 +15,22 @@ def run_id(event_id: str, workflow: str) -> str:
     return derived("r", event_id, workflow)
 
 
+def part_id(run: str, *cause: str) -> str:
+    """A part of a fan-out: its id begins with that of the whole, so that the whole's finds the parts'."""
+    return f"{run}.{derived('', *cause)}"
+
+
+def whole(run: str) -> str:
+    """The run that users know: of a part, the fan-out it belongs to."""
+    return run.partition(".")[0]
+
+
 def job_id(run: str, agent: str, step: str, attempt: int) -> str:
     """Letters, digits and '-' only, as RQ wants them: names are hashed, since TOML allows any.
 
     The second part tells the agent, so that its unclaimed jobs can be found in a queue.
     """
-    return f"{run}-{agent_tag(agent)}-{derived('s', step)[:9]}-{attempt}"
+    return f"{run.replace('.', '-')}-{agent_tag(agent)}-{derived('s', step)[:9]}-{attempt}"
 
 
 def agent_tag(agent: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import effects, ids, runs, steps
+from revops_lite.engine import answers, effects, ids, runs, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Event,
@@ -197,12 +197,12 @@ def _edit_step(draft: Draft, item: Review, by: str) -> str:
         owner = next((output for output in outputs if name in (output.get("values") or {})), outputs[0])
         owner["values"] = {**(owner.get("values") or {}), name: value}
         owner["confidence"] = _certain(owner.get("confidence"), name)
-    checked, problems = steps.check(draft, run, step, outputs)
+    checked, problems = answers.check(draft, run, step, outputs)
     if problems:
         return "; ".join(problems)
     _close(draft, item, ReviewState.EDITED, by)
     run = replace(run, waits_for=tuple(other for other in run.waits_for if other != item.id))
-    run = steps.accept(draft, run, step, checked)
+    run = answers.accept(draft, run, step, checked)
     steps.advance(draft, run)
     return ""
 

@@ -16,16 +16,19 @@ from revops_lite.models import (
     IntentState,
     Job,
     OutNotice,
+    Page,
     Review,
     ReviewState,
     Run,
+    Step,
     Touch,
     Write,
     WriteState,
 )
 from revops_lite.policy import Rulebook
+from revops_lite.rules import fanout
 
-Key = tuple[str, str]  # kind ("run", "context", "write", "intent", "review", "notice") and id
+Key = tuple[str, str]  # kind ("run", "page", "context", "write", "intent", "review", "notice") and id
 HISTORY_KEPT = 100
 
 
@@ -98,6 +101,15 @@ class Changes:
         self.drained += later.drained
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One agent call on one record of a fan-out."""
+
+    part: Run
+    step: Step
+    snapshot: dict[str, Any]
+
+
 class Draft:
     """One decision while it is being made: reads fall through to the state, writes stay here."""
 
@@ -107,6 +119,12 @@ class Draft:
         self.event = event
         self.now = now
         self.changes = Changes()
+        self.heard: dict[str, Any] = (
+            event.data
+        )  # the answer that is being taken in: one of many where they came together
+        self.calls: list[Call] = []  # of agents on records of a fan-out; they go together, in jobs of several
+        self.trials: dict[str, int] = {}  # places given to calls of agents that are not proven yet -> how many share it
+        self.moved: dict[str, None] = {}  # fan-outs of which a part has moved: they are settled at the end
 
     # -- reading --
 
@@ -151,6 +169,10 @@ class Draft:
         found: OutNotice | None = self.find("notice", id_)
         return found
 
+    def page(self, id_: str) -> Page:
+        found: Page = self.find("page", id_)
+        return found
+
     def breaker(self, name: str) -> Breaker:
         return self.changes.breakers.get(name) or self.state.breakers.get(name) or Breaker(name)
 
@@ -175,11 +197,21 @@ class Draft:
 
     # -- writing --
 
-    def put(self, value: Run | Context | Write | Intent | Review | OutNotice) -> None:
+    def put(self, value: Run | Page | Context | Write | Intent | Review | OutNotice) -> None:
         if isinstance(value, Context):
             self.changes.docs["context", value.record] = value
-        else:
-            self.changes.docs[_KINDS[type(value)], value.id] = value
+            return
+        if isinstance(value, Run) and value.part_of:
+            self._count(value, value.part_of)
+        self.changes.docs[_KINDS[type(value)], value.id] = value
+
+    def _count(self, part: Run, whole: str) -> None:
+        """The whole's tally follows each move of a part, so that nobody ever has to look at all of them."""
+        moves = fanout.moves(self.find("run", part.id), part)
+        run = self.run(whole) if moves else None
+        if run is not None:
+            self.changes.docs["run", whole] = replace(run, tally=fanout.tallied(run.tally, moves))
+            self.moved[whole] = None
 
     def audit(self, what: str, who: str = "controller", **facts: Any) -> None:
         """One entry of the trail. The health figures are counted from these entries, and from nothing else."""
@@ -209,8 +241,17 @@ def over(value: Any) -> bool:
             return value.state is not ReviewState.PENDING
         case OutNotice():
             return value.state != "planned"
+        case Page():
+            return True
         case _:
             return False
 
 
-_KINDS: dict[type, str] = {Run: "run", Write: "write", Intent: "intent", Review: "review", OutNotice: "notice"}
+_KINDS: dict[type, str] = {
+    Run: "run",
+    Page: "page",
+    Write: "write",
+    Intent: "intent",
+    Review: "review",
+    OutNotice: "notice",
+}

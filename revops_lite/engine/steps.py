@@ -1,15 +1,14 @@
-"""A step's life: begun with a snapshot, answered by its agent, checked, and what follows from it."""
+"""A step's life: begun with a snapshot, done, skipped, failed or quarantined, and what follows from it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.engine import breakers, effects, ids, proposals, rollback
-from revops_lite.engine.state import Draft
+from revops_lite.engine import breakers, effects, ids, jobs, proposals, rollback
+from revops_lite.engine.state import Call, Draft
 from revops_lite.models import (
     Event,
-    Job,
     Reason,
     Review,
     Run,
@@ -18,10 +17,9 @@ from revops_lite.models import (
     StepState,
     Touch,
 )
-from revops_lite.rules import checkpoint, dedupe, flow
+from revops_lite.rules import flow
 
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED, RunState.ROLLED_BACK})
-HISTORY_SHOWN = 20
 
 
 def put_step(draft: Draft, run: Run, step: Step) -> Run:
@@ -32,6 +30,11 @@ def put_step(draft: Draft, run: Run, step: Step) -> Run:
 
 def parked_key(run: Run, step: Step) -> str:
     return f"{run.id}|{step.name}"
+
+
+def walk(run: Run, verb: str, by: str, page: int = 0) -> str:
+    """The alarm that does something ("cancel", "retry") to the parts of a fan-out, a page at a time."""
+    return f"parts|{verb}|{run.id}|{page}|{by}"
 
 
 # ---- what comes next ---------------------------------------------------------------------------------------------
@@ -69,9 +72,7 @@ def finish(draft: Draft, run: Run, state: RunState, note: str = "") -> Run:
     context = draft.context(run.record)
     if run.id in context.runs:
         draft.put(replace(context, runs={id_: other for id_, other in context.runs.items() if id_ != run.id}))
-    draft.timer(f"deadline|{run.id}", None)
-    took = max(0.0, draft.now - run.trigger.time) * 1000
-    draft.audit(f"run.{state}", record=run.record, run=run.id, note=run.note, elapsed_ms=round(took, 3))
+    _tell_end(draft, run, state)
     workflow = draft.rulebook.workflows.get(run.workflow)
     if state is RunState.FAILED and workflow is not None and workflow.on_failure == "rollback":
         draft.need("write", run.writes)
@@ -81,21 +82,32 @@ def finish(draft: Draft, run: Run, state: RunState, note: str = "") -> Run:
     return run
 
 
+def _tell_end(draft: Draft, run: Run, state: RunState) -> None:
+    """A part that finishes says nothing more than its last step did: there may be ten thousand of them."""
+    if run.part_of is None:
+        draft.timer(f"deadline|{run.id}", None)
+        took = max(0.0, draft.now - run.trigger.time) * 1000
+        draft.audit(f"run.{state}", record=run.record, run=run.id, note=run.note, elapsed_ms=round(took, 3))
+    elif state is not RunState.FINISHED:
+        draft.audit(f"part.{state}", record=run.record, run=run.id, note=run.note)
+
+
 # ---- begin -------------------------------------------------------------------------------------------------------
 
 
 def begin(draft: Draft, run: Run, step: Step) -> Run:
     """Hand the step to its agent, or park it while the agent's breaker says so."""
-    key = parked_key(run, step)
+    key, of_many = parked_key(run, step), run.part_of is not None and not run.members
     if step.agent not in draft.rulebook.agents:
-        return _fail(draft, run, step, f"agent {step.agent!r} is no longer configured")
-    if not breakers.admit(draft, step.agent, key):
+        return fail(draft, run, step, f"agent {step.agent!r} is no longer configured")
+    if of_many and step.when == "flagged" and not draft.context(run.record).flags:
+        return skipped(draft, run, step, "no open flag")
+    if not breakers.admit(draft, step.agent, key, together=jobs.TOGETHER if of_many else 0):
         draft.changes.parked[key] = (step.agent, True)
         return put_step(draft, run, replace(step, state=StepState.PARKED, due=None))
     if step.state is StepState.PARKED:
         draft.changes.parked[key] = (step.agent, False)
-    records = [run.record, *(record for several in run.related.values() for record in several)]
-    draft.need("context", records)
+    records = _records(draft, run)
     step = replace(
         step,
         state=StepState.RUNNING,
@@ -104,157 +116,27 @@ def begin(draft: Draft, run: Run, step: Step) -> Run:
         due=None,
         versions={record: draft.context(record).version for record in records},
     )
-    draft.changes.jobs.append(_job(draft, run, step))
+    if of_many:
+        snapshot = jobs.of_record(draft, run.record, draft.page(run.page or ""))
+        draft.calls.append(Call(run, step, snapshot))
+    else:
+        draft.changes.jobs.append(jobs.job(draft, run, step))
     return put_step(draft, run, step)
 
 
-def _job(draft: Draft, run: Run, step: Step) -> Job:
-    agent = draft.rulebook.agents[step.agent]
-    snapshot = _snapshot(draft, run.record, run)
-    snapshot["related"] = {
-        role: [_snapshot(draft, record, run) for record in records] for role, records in run.related.items()
-    }
-    snapshot["settings"] = dict(agent.settings)
-    return Job(
-        id=ids.job_id(run.id, step.agent, step.name, step.attempt),
-        queue=agent.queue,
-        run=run.id,
-        step=step.name,
-        attempt=step.attempt,
-        agent=step.agent,
-        record=run.record,
-        timeout=agent.timeout,
-        attempts=agent.attempts,
-        snapshot=snapshot,
-    )
+def _records(draft: Draft, run: Run) -> list[str]:
+    """The records an answer may be about. Related ones of a fan-out's record are looked up when one is."""
+    if run.part_of is None:
+        records = [run.record, *(record for several in run.related.values() for record in several)]
+    else:
+        records = [run.record, *run.members]
+        whole = draft.run(run.part_of) if run.members else None
+        draft.need("page", jobs.page_ids(whole) if whole else [run.page or ""])
+    draft.need("context", records)
+    return records
 
 
-def _snapshot(draft: Draft, record: str, run: Run) -> dict[str, Any]:
-    context = draft.context(record)
-    kind, _, id_ = record.partition(":")
-    return {
-        "kind": kind,
-        "id": id_,
-        "version": context.version,
-        "values": {name: field.value for name, field in context.fields.items() if field.value is not None},
-        "flags": [{"code": f.code, "severity": f.severity, "detail": f.detail} for f in context.flags.values()],
-        "told": dedupe.told(context.told, context.flags),
-        "history": [
-            {
-                "at": t.at,
-                "agent": t.agent,
-                "run": t.run,
-                "outcome": t.outcome,
-                "fields": t.fields,
-                "confidence": t.confidence,
-                "note": t.note,
-            }
-            for t in context.history[-HISTORY_SHOWN:]
-        ],
-        "now": draft.now,
-        "deadline": run.deadline_at,
-        "related": {},
-        "settings": {},
-    }
-
-
-# ---- what the agent answered -------------------------------------------------------------------------------------
-
-
-def finished(draft: Draft) -> None:
-    """`step.finished`: exactly one result of a step's current attempt counts; every other is told and dropped."""
-    event, data = draft.event, draft.event.data
-    run = draft.run(event.run)
-    step = run.steps.get(str(data.get("step"))) if run else None
-    if run is None or step is None or run.state in ENDED or not _expected(step, data):
-        draft.audit("step.late", who=event.source, record=event.subject, run=event.run, note=str(data.get("step")))
-        return
-    if step.agent not in draft.rulebook.agents:  # taken out of the configuration while it was called
-        breakers.neutral(draft, step.agent, parked_key(run, step))
-        advance(draft, _fail(draft, run, step, f"agent {step.agent!r} is no longer configured"))
-        return
-    match data["outcome"]:
-        case "done":
-            run = _answered(draft, run, step, list(data.get("proposals") or []))
-        case "skipped":
-            run = _skipped(draft, run, step, str(data.get("error", "")))
-        case "invalid":
-            breakers.passed(draft, step.agent, parked_key(run, step))
-            problems = tuple(str(problem) for problem in data.get("problems") or ["unreadable answer"])
-            run = quarantine(draft, run, step, list(data.get("proposals") or []), problems)
-        case "retry":
-            run = _later(draft, run, step, str(data.get("error", "")), float(data.get("after") or 5.0))
-        case "returned":
-            draft.changes.parked[parked_key(run, step)] = (step.agent, True)
-            run = put_step(draft, run, replace(step, state=StepState.PARKED))
-            breakers.returned(draft, step.agent, parked_key(run, step))
-        case "failed" | "timeout" | "crashed":
-            run = _failed(draft, run, step, str(data.get("error") or data["outcome"]))
-        case unknown:
-            raise ValueError(f"step.finished with outcome {unknown!r}")
-    advance(draft, run)
-
-
-def late(draft: Draft) -> None:
-    """`step.late`: a host finished a job that had been recovered meanwhile; its result does not count."""
-    event = draft.event
-    draft.audit("step.late", who=event.source, record=event.subject, run=event.run, note=str(event.data.get("job")))
-
-
-def _expected(step: Step, data: dict[str, Any]) -> bool:
-    return step.state is StepState.RUNNING and step.attempt == data.get("attempt")
-
-
-def _answered(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) -> Run:
-    breakers.passed(draft, step.agent, parked_key(run, step))
-    outputs, problems = check(draft, run, step, outputs)
-    if problems:
-        return quarantine(draft, run, step, outputs, problems)
-    return accept(draft, run, step, outputs)
-
-
-def check(
-    draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """The checkpoint over everything a step answered: normalised outputs, and what is wrong with them."""
-    agent = draft.rulebook.agents[step.agent]
-    problems: list[str] = []
-    checked: list[dict[str, Any]] = []
-    for output in outputs:
-        target = output.get("target") or run.record
-        if target not in step.versions:
-            problems.append(f"target {target!r} is no record of this run")
-            checked.append(output)
-            continue
-        kind = str(target).partition(":")[0]
-        values = output.get("values") or {}
-        result = checkpoint.check(values, agent.schema, draft.rulebook.governance.fields, kind) if values else None
-        if result and result.problems:
-            problems += result.problems
-            checked.append(output)
-        else:
-            checked.append({**output, "values": result.values if result else {}})
-    return checked, tuple(problems)
-
-
-def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) -> Run:
-    """The step's output becomes values, withheld values, flags and notices; then it is done, or waits for review."""
-    run, waiting = proposals.accept(draft, run, step, outputs)
-    step = replace(
-        step,
-        finished_at=draft.now,
-        values=proposals.merged(outputs),
-        confidence=proposals.confidences(outputs),
-        because="; ".join(str(o["because"]) for o in outputs if o.get("because")),
-        problems=(),
-    )
-    proposed = sum(len(output["values"]) for output in outputs)
-    if waiting and step.wait_for_review:
-        run = replace(run, waits_for=(*run.waits_for, *waiting))
-        problem = f"waits for the review of {len(waiting)} withheld value(s)"
-        _tell(draft, run, step, "step.quarantined", note=problem, proposals=proposed)
-        return put_step(draft, run, replace(step, state=StepState.QUARANTINED, problems=(problem,)))
-    return complete(draft, run, step, proposed)
+# ---- how it ends -------------------------------------------------------------------------------------
 
 
 def complete(draft: Draft, run: Run, step: Step, proposals: int = 0) -> Run:
@@ -265,11 +147,14 @@ def complete(draft: Draft, run: Run, step: Step, proposals: int = 0) -> Run:
     touch = Touch(draft.now, step.agent, run.id, "done", step.values, confidence, step.because)
     draft.touch(run.record, touch)
     rule = "review" if by_person else "checkpoint"
-    _tell(draft, run, step, "step.done", rule=rule, note=step.because, proposals=proposals)
+    tell(draft, run, step, "step.done", rule=rule, note=step.because, proposals=proposals)
+    completion = f"{step.agent}.complete"
+    if run.part_of and not any(completion in flow.on for flow in draft.rulebook.workflows.values()):
+        return run  # ten thousand events that nobody listens to
     draft.changes.events.append(
         Event(
             id=f"{run.id}|{step.name}|{step.attempt}|complete",
-            type=f"{step.agent}.complete",
+            type=completion,
             subject=run.record,
             source="controller",
             time=draft.now,
@@ -298,38 +183,18 @@ def quarantine(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]
         output=tuple(outputs),
     )
     effects.ask(draft, item)
-    _tell(draft, run, step, "step.quarantined", rule="checkpoint", note="; ".join(problems))
+    tell(draft, run, step, "step.quarantined", rule="checkpoint", note="; ".join(problems))
     run = replace(run, reviews=(*run.reviews, item.id), waits_for=(*run.waits_for, item.id))
     return put_step(draft, run, replace(step, state=StepState.QUARANTINED, problems=problems, finished_at=draft.now))
 
 
-def _skipped(draft: Draft, run: Run, step: Step, why: str) -> Run:
-    breakers.passed(draft, step.agent, parked_key(run, step))
-    _tell(draft, run, step, "step.skipped", note=why)
+def skipped(draft: Draft, run: Run, step: Step, why: str) -> Run:
+    tell(draft, run, step, "step.skipped", note=why)
     draft.touch(run.record, Touch(draft.now, step.agent, run.id, "skipped", note=why))
     return put_step(draft, run, replace(step, state=StepState.SKIPPED, because=why, finished_at=draft.now))
 
 
-def _later(draft: Draft, run: Run, step: Step, why: str, after: float) -> Run:
-    breakers.neutral(draft, step.agent, parked_key(run, step))
-    if step.attempt >= draft.rulebook.agents[step.agent].attempts:
-        return _fail(draft, run, step, f"asked for another try {step.attempt} times; the last: {why}")
-    due = draft.now + min(max(after, 0.0), 86_400.0)
-    draft.timer(f"retry|{run.id}|{step.name}", due)
-    _tell(draft, run, step, "step.retried", note=why)
-    return put_step(draft, run, replace(step, state=StepState.PENDING, due=due, because=why))
-
-
-def _failed(draft: Draft, run: Run, step: Step, error: str) -> Run:
-    key = parked_key(run, step)
-    if breakers.failed(draft, step.agent, key, error):
-        _tell(draft, run, step, "step.parked", note=error)
-        draft.changes.parked[key] = (step.agent, True)
-        return put_step(draft, run, replace(step, state=StepState.PARKED, problems=(error,)))
-    return _fail(draft, run, step, error)
-
-
-def _fail(draft: Draft, run: Run, step: Step, error: str) -> Run:
+def fail(draft: Draft, run: Run, step: Step, error: str) -> Run:
     item = Review(
         id=ids.review_id(run.id, step.name, str(step.attempt), "failure"),
         reason=Reason.FAILURE,
@@ -341,15 +206,15 @@ def _fail(draft: Draft, run: Run, step: Step, error: str) -> Run:
         problems=(error,),
     )
     effects.ask(draft, item)
-    _tell(draft, run, step, "step.failed", note=error)
+    tell(draft, run, step, "step.failed", note=error)
     draft.touch(run.record, Touch(draft.now, step.agent, run.id, "failed", note=error))
     run = replace(run, reviews=(*run.reviews, item.id))
     return put_step(draft, run, replace(step, state=StepState.FAILED, problems=(error,), finished_at=draft.now))
 
 
-def _tell(draft: Draft, run: Run, step: Step, what: str, **facts: Any) -> None:
+def tell(draft: Draft, run: Run, step: Step, what: str, **facts: Any) -> None:
     """An audit entry about a step; where it is its agent's answer that is being decided, with how long that took."""
-    event, data = draft.event, draft.event.data
+    event, data = draft.event, draft.heard
     answered = event.type == "step.finished" and (data.get("step"), data.get("attempt")) == (step.name, step.attempt)
     took = float(data.get("elapsed_ms") or 0.0) if answered else None
     draft.audit(what, who=step.agent, record=run.record, run=run.id, elapsed_ms=took, **facts)
@@ -359,7 +224,7 @@ def resume(draft: Draft, run: Run, item: Review, state: StepState) -> Run:
     """A person has decided an item that a step waited for. When it was the last, the step ends and the run goes on."""
     run = replace(run, waits_for=tuple(other for other in run.waits_for if other != item.id))
     step = run.steps[item.step] if item.step else None
-    if step is not None and step.state is StepState.QUARANTINED and not _still_waits(draft, run, step):
+    if step is not None and step.state is StepState.QUARANTINED and not still_waits(draft, run, step):
         if item.field is not None or state is StepState.DONE:
             run = complete(draft, run, step)
         else:
@@ -368,6 +233,6 @@ def resume(draft: Draft, run: Run, item: Review, state: StepState) -> Run:
     return advance(draft, run)
 
 
-def _still_waits(draft: Draft, run: Run, step: Step) -> bool:
+def still_waits(draft: Draft, run: Run, step: Step) -> bool:
     draft.need("review", run.waits_for)
     return any((item := draft.review(id_)) is not None and item.step == step.name for id_ in run.waits_for)

@@ -9,7 +9,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tenacity
@@ -48,6 +48,7 @@ class Outcome:
     problems: tuple[str, ...] = ()
     after: float | None = None
     tries: int = 1
+    size: int = field(default=0, compare=False)  # of the proposals as JSON, in bytes
 
 
 def call(job: Job, load: Callable[[str], AgentSpec]) -> Outcome:
@@ -57,13 +58,13 @@ def call(job: Job, load: Callable[[str], AgentSpec]) -> Outcome:
     spec: AgentSpec | None = None
     try:
         spec = load(job.agent)
-        output = normalise(_with_retries(job, spec, end, tries))
+        output = normalise(_with_retries(job, spec, end, tries), len(job.snapshot.get("many", ())))
     except Overtime:
         raise
     except BaseException as error:  # SystemExit, KeyboardInterrupt, ...: an agent's way out is its failure, not ours
         return _failure(job, error, spec, tries.count)
     kind = "invalid" if output.problems else "done"
-    return Outcome(kind, tuple(output.proposals), problems=tuple(output.problems), tries=tries.count)
+    return Outcome(kind, tuple(output.proposals), problems=tuple(output.problems), tries=tries.count, size=output.size)
 
 
 class _Tries:

@@ -18,16 +18,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 from revops_lite.errors import AgentError, BusError, QueueError, RevopsError
 from revops_lite.host.call import Outcome, call
+from revops_lite.host.many import OK, Many
 from revops_lite.host.prints import agent_speaks
 from revops_lite.host.reporter import Reporter
 from revops_lite.host.slots import Call, timed_out
 from revops_lite.host.watchdog import Watchdog
+from revops_lite.models import Job
 from revops_lite.queue.jobs import decode
-from revops_lite.queue.recovery import step_finished
+from revops_lite.queue.outcomes import calls_of, step_finished, steps_finished
 from revops_lite.queue.work import Claim, Ending, WorkerCard, WorkQueue
 from revops_lite.registry import AgentSpec, load
 
@@ -236,11 +238,27 @@ class Host:
                 log.error("job %s: %s", claim.job_id, refusal)
                 self._settle(claim, Ending(claim, ok=False, event=None, error=str(refusal)))
                 continue
-            one = Call(claim, job)
+            calls = calls_of(job)
+            ending = self._one(claim, job) if calls is None else self._many(claim, Many(job, calls))
+            if not self._settle(claim, ending):
+                return  # given up meanwhile: another thread has this place
+
+    def _one(self, claim: Claim, job: Job) -> Ending:
+        one = Call(claim, job)
+        outcome = one.run(partial(self._call, one))
+        self._watchdog.forget(one)
+        return self._ending(one, outcome)
+
+    def _many(self, claim: Claim, many: Many) -> Ending:
+        """One call after the other; what is left when the host stops, or is not worth it, goes back."""
+        for job in many.jobs():
+            if self._stopping.is_set() or claim.execution not in self._running:
+                break
+            one = Call(claim, job, many)
             outcome = one.run(partial(self._call, one))
             self._watchdog.forget(one)
-            if not self._settle(claim, self._ending(one, outcome)):
-                return  # given up meanwhile: another thread has this place
+            many.add(outcome, one.elapsed)
+        return self._ending_of(claim, many, many.all())
 
     def _call(self, one: Call) -> Outcome:
         self._watchdog.watch(one)  # from here on Overtime may strike, so this has to be inside `run`
@@ -258,7 +276,9 @@ class Host:
 
     def _abandon(self, one: Call) -> None:
         """By the watchdog: the thread does not react. Its place is taken by a new one, its result will be dropped."""
-        if self._settle(one.claim, self._ending(one, timed_out(one.job))):
+        late, many = timed_out(one.job), one.many
+        ending = self._ending(one, late) if many is None else self._ending_of(one.claim, many, many.all(late))
+        if self._settle(one.claim, ending):
             log.error("%s does not react to its timeout; its thread is given up", one.job.agent)
             self._thread(self._serve, "slot")
 
@@ -274,8 +294,14 @@ class Host:
             elapsed_ms=one.elapsed * 1000,
             tries=outcome.tries,
         )
-        ok = outcome.kind in ("done", "skipped", "retry")
+        ok = outcome.kind in OK
         return Ending(one.claim, ok, event, "" if ok else outcome.error or "; ".join(outcome.problems), one.elapsed)
+
+    def _ending_of(self, claim: Claim, many: Many, results: list[dict[str, Any]]) -> Ending:
+        event = steps_finished(many.job, self._clock(), results)
+        failures = sum(one["outcome"] not in (*OK, "returned") for one in results)
+        told = f"{failures} of {len(results)} records failed" if failures else ""
+        return Ending(claim, not failures, event, told, many.worked)
 
     def _settle(self, claim: Claim, ending: Ending) -> bool:
         """Whoever comes first decides how a claim ended. False for the one who comes second."""

@@ -13,7 +13,8 @@ from pydantic_core import to_json, to_jsonable_python
 from revops_lite.agentapi import Proposal
 from revops_lite.models import Flag, Notice, Report
 
-MAX_BYTES = 900_000  # of one step's output: it travels in one event, which may have 1 MB
+MAX_BYTES = 900_000  # of one step's output: it travels in one event
+BYTES_A_RECORD = 4_000  # more, for each record that the call was about
 MAX_DEPTH = 32
 MAX_PROBLEMS = 50  # that are told
 MAX_INT_BITS = 256
@@ -26,13 +27,14 @@ class NotAnAnswer(TypeError):
 
 @dataclass(slots=True)
 class Output:
-    """JSON-ready proposals, and what is wrong with them: any problem makes the whole step invalid."""
+    """JSON-ready proposals, what is wrong with them (any problem makes the whole step invalid), and their bytes."""
 
     proposals: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    size: int = 0
 
 
-def normalise(returned: Any) -> Output:
+def normalise(returned: Any, records: int = 0) -> Output:
     """None, a Proposal, or a list or tuple of them. Raises NotAnAnswer for anything else."""
     output = Output()
     for number, proposal in enumerate(_several(returned)):
@@ -41,9 +43,9 @@ def normalise(returned: Any) -> Output:
         prefix = f"[{number}] " if isinstance(returned, list | tuple) and len(returned) > 1 else ""
         output.problems += [f"{prefix}{problem}" for problem in problems]
         output.proposals.append(plain)
-    size = len(to_json(output.proposals))
-    if size > MAX_BYTES:
-        output.problems.append(f"the output is {size:,} bytes; at most {MAX_BYTES:,} are taken")
+    output.size, limit = len(to_json(output.proposals)), MAX_BYTES + BYTES_A_RECORD * records
+    if output.size > limit:
+        output.problems.append(f"the output is {output.size:,} bytes; at most {limit:,} are taken")
         output.proposals = []
     del output.problems[MAX_PROBLEMS:]
     return output

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from revops_lite.host.call import Outcome, Overtime
+from revops_lite.host.many import Many
 from revops_lite.models import Job
 from revops_lite.queue.work import Claim
 
@@ -23,9 +24,11 @@ class Call:
     exception strike while the slot holds it, nobody needs it again.
     """
 
-    def __init__(self, claim: Claim, job: Job) -> None:
+    def __init__(self, claim: Claim, job: Job, many: Many | None = None) -> None:
+        """`many` is the job that this call is one of, where the claim is for several."""
         self.claim = claim
         self.job = job
+        self.many = many
         self.began = time.monotonic()
         self.ends = self.began + job.timeout
         self.interrupted_at: float | None = None

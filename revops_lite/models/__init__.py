@@ -19,7 +19,7 @@ from revops_lite.models.records import (
     Report,
     Touch,
 )
-from revops_lite.models.runs import Claimed, Event, Job, Run, Step, Trigger
+from revops_lite.models.runs import Claimed, Event, Job, Over, Page, Run, Seen, Step, Trigger
 from revops_lite.models.states import (
     BreakerState,
     IntentState,
@@ -51,6 +51,8 @@ __all__ = [
     "OpenFlag",
     "OpenRun",
     "OutNotice",
+    "Over",
+    "Page",
     "Proposed",
     "Reason",
     "Report",
@@ -58,6 +60,7 @@ __all__ = [
     "ReviewState",
     "Run",
     "RunState",
+    "Seen",
     "Step",
     "StepState",
     "Touch",

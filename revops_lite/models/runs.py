@@ -42,6 +42,9 @@ class Step:
     values: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     versions: dict[str, int] = field(default_factory=dict)  # record -> context version in its snapshot
+    when: str | None = None  # "flagged": only for records with an open flag
+    gather: str | None = None  # one call for several records: "all", or by what they are gathered
+    alone: bool = False  # a host died with it and others: it goes in a job of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,45 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """All records of `kind` whose fields equal `where`."""
+
+    kind: str
+    where: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A related record as the sweep found it: what every step of the run is shown of it.
+
+    `known`: the system had a context of it; the rest of `shown` stands for that. Else it has none until somebody
+    proposes something for it, which is why the CRM's times are kept.
+    """
+
+    shown: dict[str, Any]  # a snapshot, as it travels in a job
+    known: bool
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    edited: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the records of a fan-out, with what is related to them."""
+
+    id: str
+    run: str
+    at: float
+    records: dict[str, dict[str, tuple[str, ...]]]  # record -> role -> names of related records
+    seen: dict[str, Seen]
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a workflow for one trigger."""
+    """One execution of a workflow for one trigger.
+
+    A fan-out has a part for each record it sweeps and for each group it gathers: a run of its own, with `part_of`.
+    """
 
     id: str
     workflow: str
@@ -92,6 +132,14 @@ class Run:
     seed: dict[str, Any] = field(default_factory=dict)  # the trigger's data: first values of an unknown record
     note: str = ""
     claims: dict[str, tuple[Claimed, ...]] = field(default_factory=dict)  # "record|field" -> of parallel steps
+    # -- of a fan-out, and of its parts --
+    over: Over | None = None  # what it sweeps: it is a fan-out, and `steps` sum up those of its parts
+    as_of: float | None = None  # when the sweep began: the `now` of all its snapshots
+    pages: int = 0  # how many pages of records have come
+    tally: dict[str, dict[str, int]] = field(default_factory=dict)  # a step, or "records" -> state -> how many parts
+    part_of: str | None = None  # of a part: the whole
+    page: str | None = None  # of a record's part: the page it came with
+    members: tuple[str, ...] = ()  # of a group's part: its records
 
 
 @dataclass(frozen=True, slots=True)

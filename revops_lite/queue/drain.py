@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from redis import Redis
 
-from revops_lite.models import Event
 from revops_lite.queue import names
 from revops_lite.queue.jobs import decode
+from revops_lite.queue.outcomes import endless
 from revops_lite.queue.script import LuaScript, bus_errors
 from revops_lite.queue.work import EventSink
 
@@ -43,15 +43,7 @@ class Drain:
             if data is None:
                 continue
             job = decode(data)
-            event = Event(
-                id=f"{job.run}|{job.step}|{job.attempt}|returned",
-                type="step.finished",
-                subject=job.record,
-                source="controller",
-                time=now,
-                run=job.run,
-                data={"step": job.step, "attempt": job.attempt, "agent": job.agent, "outcome": "returned"},
-            )
+            event = endless(job, now, "returned", turn="returned")
             keys += [names.job(id_), self.sink.seen(event.id)]
             args += [id_, self.sink.encode(event)]
         return int(self._script(keys, args)) if len(keys) > 2 else 0

@@ -25,7 +25,7 @@ FUNCTION = "revops_lite.queue.jobs.run_step"
 RESULT_TTL = 3600  # seconds a finished job stays visible
 FAILURE_TTL = 7 * 86400
 QUEUED_TTL = 400 * 86400  # longer than any outage: a waiting job must outlive it, and yet no key lives for ever
-MAX_BYTES = 64 * 1024 * 1024  # of one job's data, unpacked
+MAX_BYTES = 256 * 1024 * 1024  # of one job's data, unpacked
 
 _CALLABLES = (b"success_callback_name", b"failure_callback_name", b"stopped_callback_name", b"webhooks")
 _PAYLOAD: TypeAdapter[tuple[str, None, tuple[()], Job]] = TypeAdapter(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from redis import Redis
 
 from revops_lite.errors import QueueError
-from revops_lite.models import Event, Job
 from revops_lite.queue import names
 from revops_lite.queue.jobs import decode
+from revops_lite.queue.outcomes import endless
 from revops_lite.queue.script import LuaScript
 from revops_lite.queue.work import Claim, Ending, WorkQueue
 
@@ -68,40 +68,4 @@ def _crashed(claim: Claim, now: float) -> Ending:
         job = decode(claim.data)
     except QueueError as refusal:
         return Ending(claim, ok=False, event=None, error=str(refusal))
-    return Ending(claim, ok=False, event=step_finished(job, now, outcome="crashed", error=error), error=error)
-
-
-def step_finished(
-    job: Job,
-    now: float,
-    *,
-    outcome: str,
-    error: str = "",
-    proposals: Sequence[dict[str, object]] = (),
-    problems: Sequence[str] = (),
-    after: float | None = None,
-    elapsed_ms: float = 0.0,
-    tries: int = 1,
-) -> Event:
-    """What the controller is told about a job; its id is the job's turn, so a second one is known as the same."""
-    data = {
-        "step": job.step,
-        "attempt": job.attempt,
-        "agent": job.agent,
-        "outcome": outcome,
-        "proposals": list(proposals),
-        "error": error,
-        "problems": list(problems),
-        "after": after,
-        "elapsed_ms": round(elapsed_ms, 3),
-        "tries": tries,
-    }
-    return Event(
-        id=f"{job.run}|{job.step}|{job.attempt}|finished",
-        type="step.finished",
-        subject=job.record,
-        source="host",
-        time=now,
-        data=data,
-        run=job.run,
-    )
+    return Ending(claim, ok=False, event=endless(job, now, "crashed", error), error=error)

@@ -7,5 +7,6 @@ governance.py   whether one value may be written to the CRM
 breaker.py      whether an agent may be called
 merge.py        what a read of the CRM changes in a record's context
 dedupe.py       what has already been said
+fanout.py       how many parts sum up to one run
 slots.py        when a cron line is due, and which missed slots still count
 """

@@ -15,6 +15,7 @@ from revops_lite.models import (
     Hold,
     Intent,
     OutNotice,
+    Page,
     Review,
     Run,
     Write,
@@ -23,6 +24,7 @@ from revops_lite.models import (
 ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "event": TypeAdapter(Event),
     "run": TypeAdapter(Run),
+    "page": TypeAdapter(Page),
     "write": TypeAdapter(Write),
     "intent": TypeAdapter(Intent),
     "review": TypeAdapter(Review),

@@ -117,9 +117,14 @@ def read_context(raw: dict[bytes, bytes]) -> Context | None:
 
 
 def _indexes(kind: str, id_: str, old: Any, new: Any) -> Iterator[Command]:
-    """Sorted sets by which lists and services find documents."""
+    """Sorted sets by which lists and services find documents. A part is found by its whole."""
     at = _time(new)
-    if old is None and kind != "intent":
+    if isinstance(new, Run) and new.part_of:
+        if old is None:
+            yield ("ZADD", keys.parts(new.part_of), at, id_)
+            yield ("EXPIRE", keys.parts(new.part_of), keys.DOC_TTL["run"])
+        return
+    if old is None and kind not in ("intent", "page"):
         yield ("ZADD", keys.index(f"{kind}s"), at, id_)
     was = _open(old) if old is not None else {}
     for name, opened in _open(new).items():

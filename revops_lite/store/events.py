@@ -17,6 +17,8 @@ from revops_lite.store.keys import seen as seen_key
 
 FIELD = b"e"
 MAX_BYTES = 1_000_000
+MAX_OF_MANY = 64_000_000  # of our own events about many records: a page of a sweep, the answers of one job
+OF_MANY = frozenset({"records.swept", "step.finished", "step.continued"})
 RECORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}:[^\x00-\x20\x7f]{1,200}", re.ASCII)
 TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", re.ASCII)
 
@@ -29,8 +31,9 @@ def encode_event(event: Event) -> bytes:
         raw = codec.dump(event)
     except PydanticSerializationError as error:
         raise EventRefused(f"event {event.id!r}: it cannot be written as JSON: {error}") from None
-    if len(raw) > MAX_BYTES:
-        raise EventRefused(f"event {event.id!r}: its data is {len(raw):,} bytes; at most {MAX_BYTES:,} are taken")
+    limit = MAX_OF_MANY if event.type in OF_MANY else MAX_BYTES
+    if len(raw) > limit:
+        raise EventRefused(f"event {event.id!r}: its data is {len(raw):,} bytes; at most {limit:,} are taken")
     return raw
 
 

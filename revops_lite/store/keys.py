@@ -9,6 +9,8 @@
 |                           |        |                     | marked: first and last minute seen with a heartbeat       |
 | revops:run:<id>           | string | 90 d after a change | models.Run                                                |
 | revops:write:<id>         | string | 90 d                | models.Write                                              |
+| revops:page:<id>          | string | 7 d                 | models.Page: records of a fan-out, with related ones      |
+| revops:parts:<run>        | zset   | 90 d                | ids of a fan-out's parts, by when they came               |
 | revops:intent:<id>        | string | 90 d                | models.Intent                                             |
 | revops:review:<id>        | string | 180 d               | models.Review                                             |
 | revops:notice:<id>        | string | 90 d                | models.OutNotice                                          |
@@ -53,7 +55,14 @@ CALLING = "revops:calling"
 
 DAY = 86_400
 SEEN_TTL = 7 * DAY
-DOC_TTL = {"run": 90 * DAY, "write": 90 * DAY, "intent": 90 * DAY, "review": 180 * DAY, "notice": 90 * DAY}
+DOC_TTL = {
+    "run": 90 * DAY,
+    "page": 7 * DAY,
+    "write": 90 * DAY,
+    "intent": 90 * DAY,
+    "review": 180 * DAY,
+    "notice": 90 * DAY,
+}
 OPEN_TTL = 400 * DAY  # of a document that has not come to its end: nobody waits for a person longer than that
 CONTEXT_TTL = 180 * DAY
 COUNTS_TTL = 35 * DAY
@@ -84,6 +93,11 @@ def context(record: str) -> str:
 
 def sent(record: str) -> str:
     return f"revops:sent:{digest(record)}"
+
+
+def parts(run: str) -> str:
+    """Of a fan-out; ids are ours, and hex."""
+    return f"revops:parts:{run}"
 
 
 def index(kind: str) -> str:

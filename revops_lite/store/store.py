@@ -187,7 +187,7 @@ class Store:
             pipe.xtrim(keys.EVENTS, minid=max(oldest, 0), approximate=True)
             pipe.xtrim(keys.AUDIT, minid=max(min(sealed, int((now - keys.AUDIT_KEPT) * 1000)), 0), approximate=True)
             for kind, ttl in {**keys.DOC_TTL, "context": keys.CONTEXT_TTL}.items():
-                if kind != "intent":
+                if kind not in ("intent", "page"):
                     pipe.zremrangebyscore(keys.index(f"{kind}s"), "-inf", now - ttl)
             pipe.execute()
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from revops_lite import Flag, Notice, Proposal, Report, Retry, Skip, Snapshot, agent
+from revops_lite import Flag, Gathered, Notice, Proposal, Report, Retry, Skip, Snapshot, agent
 from revops_lite.errors import AgentError
 from revops_lite.host import call as calling
 from revops_lite.host.call import Outcome
@@ -294,9 +294,13 @@ def test_a_snapshot_is_rebuilt_whole() -> None:
 
 
 def test_a_gather_job_gives_a_list() -> None:
-    many = rebuild({"many": [{"kind": "deal", "id": str(n), "values": {}} for n in range(3)]})
+    owner = {"kind": "owner", "id": "ana", "values": {"name": "Ana"}, "now": 86_400.0, "settings": {"top": 5}}
+    many = rebuild({**owner, "many": [{"kind": "deal", "id": str(n), "values": {}} for n in range(3)]})
     assert isinstance(many, list)
+    assert isinstance(many, Gathered)
     assert [one.id for one in many] == ["0", "1", "2"]
+    assert (many.of.record, many.of["name"], many.settings) == ("owner:ana", "Ana", {"top": 5})
+    assert {one.now for one in many} == {many.now}
 
 
 @given(st.text(st.characters()))

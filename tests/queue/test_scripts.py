@@ -13,7 +13,8 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegist
 from revops_lite.models import Job
 from revops_lite.queue import names
 from revops_lite.queue.jobs import AgentJob, decode
-from revops_lite.queue.recovery import POISON_AFTER, Recovery, step_finished
+from revops_lite.queue.outcomes import step_finished
+from revops_lite.queue.recovery import POISON_AFTER, Recovery
 from revops_lite.queue.work import Answer, Claim, Ending, EventSink, WorkerCard, WorkQueue
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, decode_event, encode_event, seen_key
 

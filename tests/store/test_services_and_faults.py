@@ -13,7 +13,7 @@ import pytest
 from revops_lite.controller import Controller
 from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.engine.decide import HANDLERS
-from revops_lite.engine.runs import truthy
+from revops_lite.engine.records import truthy
 from revops_lite.engine.state import Draft
 from revops_lite.errors import BusError, CrmError
 from revops_lite.models import CrmRecord, Event, Intent, IntentState, Run, RunState, Trigger

@@ -9,14 +9,14 @@ from pydantic import BaseModel
 from revops_lite import Notice, Proposal, Snapshot, agent
 from revops_lite.controller import Controller
 from revops_lite.crm.sqlite import SqliteCrm
-from revops_lite.engine.runs import truthy
+from revops_lite.engine.records import truthy
 from revops_lite.host.call import call
 from revops_lite.models import Context, Event, Intent, OutNotice, Run
 from revops_lite.outbox import Outbox
 from revops_lite.policy import AgentPolicy, Rulebook, StepDef, WorkflowDef
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import decode
-from revops_lite.queue.recovery import step_finished
+from revops_lite.queue.outcomes import step_finished
 from revops_lite.queue.work import Answer, Claim, Ending, EventSink, WorkQueue
 from revops_lite.reader import Loader
 from revops_lite.registry import AgentSpec, load
