@@ -5,21 +5,19 @@ from __future__ import annotations
 import graphlib
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
 from typing import Any
-
-import croniter
+from zoneinfo import ZoneInfo
 
 from revops_lite.config.checks import NAME, NAME_MEND, names_in
 from revops_lite.config.positions import Key
 from revops_lite.config.problems import Problem, quoted, unknown
 from revops_lite.config.tables import Config, StepTable, WorkflowTable
+from revops_lite.errors import ConfigError
 from revops_lite.policy import StepDef
+from revops_lite.rules.slots import next_slot
 
 _EVENT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
-_ATOM = r"(\*|(\d+|[a-z]{3})(-(\d+|[a-z]{3}))?)(/\d+)?"
-_CRON_FIELD = re.compile(f"{_ATOM}(,{_ATOM})*", re.IGNORECASE | re.ASCII)
-_FIRST = datetime(2024, 1, 1)  # any day serves to find out whether a slot ever comes
+_ANY_ZONE = ZoneInfo("UTC")
 
 
 def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -68,16 +66,10 @@ def _trigger(key: Key, workflow: WorkflowTable, given: set[str], agents: Collect
 
 
 def _cron(key: Key, text: str) -> Iterator[Problem]:
-    fields = text.split()
-    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
-        yield Problem(key, f'{quoted(text, chr(39))} is no cron line; write five fields like "0 6 * * *"')
-        return
     try:
-        croniter.croniter(text, _FIRST).get_next(datetime)
-    except croniter.CroniterBadDateError:
-        yield Problem(key, f"{quoted(text, chr(39))} never comes; there is no such day")
-    except (ValueError, KeyError, ArithmeticError) as error:
-        yield Problem(key, f"{quoted(text, chr(39))} is no cron line: {str(error).splitlines()[0]}")
+        next_slot(text, _ANY_ZONE, 0.0)  # any time serves to find out whether a slot ever comes
+    except ConfigError as error:
+        yield Problem(key, str(error))
 
 
 def _words(key: Key, workflow: WorkflowTable) -> Iterator[Problem]:
