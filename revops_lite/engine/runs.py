@@ -61,6 +61,16 @@ def started_by_hand(draft: Draft) -> None:
     _start(draft, workflow, shadow=bool(draft.event.data.get("shadow")))
 
 
+def fired(draft: Draft) -> None:
+    """`cron.fired`: a slot has come. Its workflow may have gone, or lost its line, since it was told."""
+    event = draft.event
+    workflow = draft.rulebook.workflows.get(str(event.data.get("workflow")))
+    if workflow is None or workflow.cron is None:
+        draft.audit("event.ignored", who=event.source, record=event.subject, rule="no workflow with this cron any more")
+        return
+    _start(draft, workflow)
+
+
 def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
     event, rulebook = draft.event, draft.rulebook
     id_ = ids.run_id(event.id, workflow.name)
@@ -77,7 +87,7 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
             s.name: Step(s.name, s.agent, s.after, s.optional, s.wait_for_review) for s in workflow.steps
         },
         include=workflow.include,
-        loaded=not rulebook.has_crm,
+        loaded=not rulebook.has_crm or ids.is_workflow(event.subject),  # a workflow is no record of the CRM
         deadline_at=deadline,
         deadline_missed=deadline is not None and deadline <= draft.now,
         hop=event.hop,

@@ -26,6 +26,7 @@ from redis import Redis
 from rq.job import Job as RqJob
 from rq_scheduler import Scheduler
 
+from revops_lite.engine.ids import itself
 from revops_lite.errors import QueueError
 from revops_lite.models import Event
 from revops_lite.policy import WorkflowDef
@@ -33,7 +34,7 @@ from revops_lite.queue import names
 from revops_lite.queue.jobs import QUEUED_TTL, JobSerializer, stamp
 from revops_lite.queue.script import LuaScript, bus_errors
 from revops_lite.queue.work import EventSink
-from revops_lite.rules.slots import Firing, firings, next_slot
+from revops_lite.rules.slots import LATE_AFTER, Firing, firings, next_slot
 from revops_lite.times import stamp as iso
 
 log = logging.getLogger("revops.cron")
@@ -133,7 +134,7 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
         self._due = self._ours(standings)
         for name, planned in list(self._due.items()):
             flow = self._crons[name]
-            told += self._move(flow, planned, firings(flow.cron or "", self.zone, planned, now, flow.missed))
+            told += self._move(flow, planned, now, firings(flow.cron or "", self.zone, planned, now, flow.missed))
         return told
 
     def next_due(self) -> float | None:
@@ -148,12 +149,26 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
         standing = self._read([workflow])[workflow]
         return standing.last, standing.planned
 
+    def outlook(self, flows: Sequence[WorkflowDef], now: float) -> dict[str, tuple[float | None, float | None]]:
+        """The same by workflow for several of a configuration, `sync`ed or not: a schedule that Redis does not hold, or
+        holds for another line, is taken to wait for the first slot after `now`. Workflows without `cron` have neither.
+        """
+        standings = self._read([flow.name for flow in flows])
+        return {flow.name: self._seen(flow, standings[flow.name], now) for flow in flows}
+
     # -- how they do it --
 
-    def _move(self, flow: WorkflowDef, planned: float, moves: Sequence[Firing]) -> int:
+    def _seen(self, flow: WorkflowDef, standing: _Standing, now: float) -> tuple[float | None, float | None]:
+        if flow.cron is None:
+            return None, None
+        if standing.planned is not None and standing.rule == self._rule(flow):
+            return standing.last, standing.planned
+        return standing.last, next_slot(flow.cron, self.zone, now)
+
+    def _move(self, flow: WorkflowDef, planned: float, now: float, moves: Sequence[Firing]) -> int:
         told = 0
         for move in moves:
-            answer = self._fire_one(flow, planned, move)
+            answer = self._fire_one(flow, planned, now, move)
             if not answer:  # somebody else was first; the next tick sees how it stands
                 self._due.pop(flow.name, None)
                 break
@@ -163,8 +178,8 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
             planned = self._due[flow.name] = move.next
         return told
 
-    def _fire_one(self, flow: WorkflowDef, planned: float, move: Firing) -> int:
-        event = None if move.slot is None else slot_event(flow.name, move.slot)
+    def _fire_one(self, flow: WorkflowDef, planned: float, now: float, move: Firing) -> int:
+        event = None if move.slot is None else slot_event(flow.name, move.slot, now)
         keys = [
             self.scheduled_jobs_key,
             _job_key(flow.name),
@@ -248,11 +263,13 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
         raise QueueError(f"job {job.id} is not enqueued; revops-lite tells its slots itself")
 
 
-def slot_event(workflow: str, slot: float) -> Event:
-    """`cron.fired`, with an id made of workflow and slot."""
+def slot_event(workflow: str, slot: float, now: float) -> Event:
+    """`cron.fired`, with an id made of workflow and slot. Its time, from which latency and deadline count, is the
+    slot's; for a missed one `now`: that the machine was off says nothing about how fast the workflow is."""
     at = iso(slot)
     data = {"workflow": workflow, "slot": at}
-    return Event(f"cron|{workflow}|{at}", "cron.fired", f"workflow:{workflow}", "cron", slot, data)
+    time = slot if now - slot <= LATE_AFTER else now
+    return Event(f"cron|{workflow}|{at}", "cron.fired", itself(workflow), "cron", time, data)
 
 
 def _job_id(workflow: str) -> str:
