@@ -17,7 +17,7 @@ from rq_scheduler import Scheduler
 from revops_lite.errors import ConfigError, QueueError
 from revops_lite.policy import WorkflowDef
 from revops_lite.queue import names
-from revops_lite.queue.scheduler import CronScheduler, slot_event
+from revops_lite.queue.scheduler import CronScheduler, outlook, slot_event
 from revops_lite.queue.script import LuaScript
 from revops_lite.queue.work import EventSink
 from revops_lite.rules.slots import LATE_AFTER
@@ -114,12 +114,13 @@ def test_the_outlook_is_that_of_the_configuration_whatever_redis_holds(redis: Re
     cron.tick(NOON)
     asked = flows() | flows("15 * * * *", name="other") | flows("0 6 * * *", name="new") | flows(None, name="by_hand")
     later = NOON + 1.5 * HOUR
-    assert scheduler(redis).outlook(list(asked.values()), later) == {
+    assert outlook(redis, "UTC", list(asked.values()), later) == {
         "sweep": (NOON, NOON + HOUR),  # missed, and waited for
         "other": (NOON, NOON + 2.25 * HOUR),  # from the next start on
         "new": (None, NOON + 18 * HOUR),
         "by_hand": (None, None),
     }
+    assert outlook(None, "UTC", list(flows().values()), later) == {"sweep": (None, NOON + 2 * HOUR)}
 
 
 def test_many_missed_slots_come_in_portions_and_none_is_left_out(redis: Redis) -> None:
