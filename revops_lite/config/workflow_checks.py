@@ -32,6 +32,7 @@ def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem
         if not workflow.steps:
             yield Problem((*key, "steps"), 'has no steps; add steps = [{ agent = "…" }]')
         yield from _steps(key, workflow.steps, agents)
+        yield from _sweep(key, workflow, config.crm.adapter)
 
 
 def step_defs(steps: tuple[StepTable, ...]) -> tuple[StepDef, ...]:
@@ -100,6 +101,17 @@ def _steps(key: Key, steps: tuple[StepTable, ...], agents: Collection[str]) -> I
                 yield Problem((*place, "after"), unknown("step", each, names))
     if len(set(names)) == len(names):
         yield from _cycle(key, defs, names)
+
+
+def _sweep(key: Key, workflow: WorkflowTable, adapter: str) -> Iterator[Problem]:
+    """What needs several records, and what several records need."""
+    if workflow.over is not None and adapter == "none":
+        yield Problem((*key, "over"), 'there is no CRM to sweep with crm.adapter = "none"; remove it, or name a CRM')
+    for index, step in enumerate(workflow.steps if workflow.over is None else ()):
+        for word in ("when", "gather"):
+            if getattr(step, word):
+                mend = f'is for workflows with over; add over = {{ kind = "deal" }} to this one, or remove {word}'
+                yield Problem((*key, "steps", index, word), mend)
 
 
 def _cycle(key: Key, steps: tuple[StepDef, ...], names: list[str]) -> Iterator[Problem]:

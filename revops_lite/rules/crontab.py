@@ -86,7 +86,7 @@ def _part(field: _Field, part: str) -> str:
         end = 7  # "sat-sun"
     if end < start:
         raise ValueError(f"the range {part!r} runs backwards")
-    return f"{start}-{end}{behind}"
+    return str(start) if start == end else f"{start}-{end}{behind}"  # to croniter "1-1" is once around
 
 
 def _number(field: _Field, text: str) -> int:
