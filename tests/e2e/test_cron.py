@@ -231,6 +231,7 @@ def test_a_start_by_hand_needs_no_record(site: Installation) -> None:
         assert "finished" in done.out
         assert "finished" in shadow.out
         run = site.run(done.out.split()[1])
+        assert site.revops("agent", "try", "nightly", "workflow:sweep", "--json").json()["outcome"] == "done"
     assert (run["record"], run["state"], run["trigger"]["source"]) == ("workflow:sweep", "finished", "cli")
     assert [write["state"] for write in run["writes"]] == ["applied"]
     assert site.changes(source="") == []
