@@ -17,6 +17,7 @@ from revops_lite.audit.folder import Trail
 from revops_lite.audit.seal import Sealer
 from revops_lite.config import Settings
 from revops_lite.controller import Controller
+from revops_lite.cron import Cron
 from revops_lite.digest import Digest
 from revops_lite.engine.records import truthy
 from revops_lite.errors import ConfigError
@@ -30,6 +31,7 @@ from revops_lite.outbox import Outbox
 from revops_lite.queue import names
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.recovery import Recovery
+from revops_lite.queue.scheduler import CronScheduler
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.reader import Loader, Poller
 from revops_lite.server import Lease
@@ -61,6 +63,7 @@ def orchestrator(installation: Installation, stream: TextIO, *, until_idle: bool
     _crm_services(installation, parts)
     _notifier(installation, parts, stream)
     _hosts(installation, parts, WorkQueue(clients.commands, sink, PAUSED))
+    _cron(installation, parts, sink)
     _digest(installation, parts)
     _sealer(installation, parts)
     if installation.lease:
@@ -110,6 +113,14 @@ def _notifier(installation: Installation, parts: Parts, stream: TextIO) -> None:
     )
     parts.services["notifier"] = Service("notifier", notifier.tick, parts.outbox.next_due)
     parts.on_stop.append(partial(notifier.close, 3.0))
+
+
+def _cron(installation: Installation, parts: Parts, sink: EventSink) -> None:
+    """Also where no workflow has a cron: those of an earlier configuration have to go."""
+    settings = installation.settings
+    scheduler = CronScheduler(installation.clients.commands, sink, settings.timezone)
+    parts.cron = Cron(scheduler, settings.rulebook.workflows)
+    parts.services["cron"] = Service("cron", parts.cron.tick, parts.cron.next_due)
 
 
 def _digest(installation: Installation, parts: Parts) -> None:

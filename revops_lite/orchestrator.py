@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from revops_lite.controller import Controller
+from revops_lite.cron import Cron
 from revops_lite.engine import Changes
 from revops_lite.errors import BusError, Fenced
 from revops_lite.models import Intent, OutNotice, Run, RunState, StepState
@@ -37,6 +38,7 @@ class Parts:
     loader: Loader | None = None
     sweeper: Sweeper | None = None
     poller: Poller | None = None
+    cron: Cron | None = None
     services: dict[str, Service] = field(default_factory=dict)
     before_start: list[Callable[[float], object]] = field(default_factory=list)  # recovery, before anything moves
     on_start: list[Callable[[], None]] = field(default_factory=list)  # once everything has been caught up with
@@ -178,6 +180,8 @@ class Orchestrator:
         self._idle_checked = now
         parts = self.parts
         if parts.poller and not parts.poller.drained:
+            return False
+        if parts.cron and not parts.cron.drained:  # slots that are due; nobody waits for those to come
             return False
         store = parts.controller.store
         if any(store.counted("loads", "intents", "notices").values()) or not parts.controller.caught_up():

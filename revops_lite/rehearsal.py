@@ -38,8 +38,8 @@ def rehearse(rulebook: Rulebook, store: Store, crm: Crm | None, agent: str, reco
     stage = _Stage(replace(rulebook, workflows={NAME: flow}), store, now)
     start = Event(f"{NAME}|{now!r}", f"{NAME}.started", record, "cli", now)
     changes = stage.play(start)
-    if crm is not None:
-        run = _run(changes, run_id(start.id, NAME))
+    run = _run(changes, run_id(start.id, NAME))
+    if crm is not None and not run.loaded:
         changes = stage.play(*Loader(store, crm).read([run], now))
     if not changes.jobs:
         run = _run(changes, run_id(start.id, NAME))

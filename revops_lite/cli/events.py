@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,8 @@ import typer
 from revops_lite.cli import shapes
 from revops_lite.cli.options import Json, state
 from revops_lite.cli.out import put_items, put_json, remark, say
-from revops_lite.errors import Refused, UsageError
+from revops_lite.cli.runs import end_of, ended
+from revops_lite.errors import UsageError
 
 if TYPE_CHECKING:
     from revops_lite.installation import Installation
@@ -106,24 +106,10 @@ def _send(installation: Installation, events: list[Event]) -> list[str]:
 def _wait(installation: Installation, events: list[Event]) -> list[dict[str, Any]]:
     """Until every run that these events start has ended, or waits for a person."""
     from revops_lite.engine.ids import run_id
-    from revops_lite.store.views import Views
 
-    if not installation.controller_is_up():
-        raise Refused("the event is accepted, but nothing handles it now: start `revops up`")
     workflows = installation.settings.rulebook.workflows.values()
     ids = [run_id(event.id, flow.name) for event in events for flow in workflows if event.type in flow.on]
-    views = Views(installation.clients.commands)
-    store = installation.store
-    while True:
-        decided = store.controller().get("cursor") == store.last_event()
-        found = [run for run in views.many("run", ids) if run is not None]
-        if all(run.finished_at or run.state == "held" for run in found) and (decided or len(found) == len(ids)):
-            break
-        time.sleep(0.1)
-    if len(found) < len(ids):
-        remark("note: `revops up` runs with another configuration and started fewer runs; start it anew")
-    now = time.time()
-    return [shapes.run(run, views.many("write", run.writes), views.many("review", run.reviews), now) for run in found]
+    return ended(installation, ids)
 
 
 def _told(
@@ -139,7 +125,7 @@ def _told(
     elif len(events) == 1:
         say(f"{events[0].id}  {'accepted' if statuses[0] == 'new' else 'was known already'}")
         for run in runs:
-            say(f"run {run['id']}  {run['workflow']}  {run['state']}  {run['elapsed_ms']} ms")
+            say(end_of(run))
     else:
         say(f"{len(events)} events: {statuses.count('new')} accepted, {statuses.count('known')} known already")
     types = {event.type for event in events}

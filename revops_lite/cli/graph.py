@@ -42,14 +42,17 @@ _JOINT = {
 Paint = Callable[[str, str], str]
 
 
-def workflow_view(workflow: WorkflowDef, width: int, color: bool) -> str:
-    """The drawing, at most `width` columns wide (20 at least), lines joined by newlines and none at the end."""
+def workflow_view(workflow: WorkflowDef, width: int, color: bool, more: Sequence[str] = ()) -> str:
+    """The drawing, at most `width` columns wide (20 at least), lines joined by newlines and none at the end.
+
+    `more` are facts that the definition does not hold.
+    """
     width = max(width, 20)
     paint: Paint = (
         (lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if text else "") if color else (lambda _, text: text)
     )
     lines = [paint("1", _cut(workflow.name, width))]
-    lines += [paint("2", line) for line in _facts(workflow, width)]
+    lines += [paint("2", line) for line in _facts(workflow, width, more)]
     lines.append("")
     lanes = _Lanes()
     order = _in_order(workflow.steps)
@@ -61,7 +64,7 @@ def workflow_view(workflow: WorkflowDef, width: int, color: bool) -> str:
     return "\n".join(lines)
 
 
-def _facts(workflow: WorkflowDef, width: int) -> list[str]:
+def _facts(workflow: WorkflowDef, width: int, more: Sequence[str]) -> list[str]:
     facts = []
     if workflow.over:
         where = ", ".join(f"{name} = {json.dumps(value)}" for name, value in workflow.over.where.items())
@@ -75,7 +78,9 @@ def _facts(workflow: WorkflowDef, width: int) -> list[str]:
     if workflow.on_failure != "keep":
         facts.append(f"on failure: {workflow.on_failure}")
     return [
-        line for fact in facts for line in textwrap.wrap(fact, width, initial_indent="  ", subsequent_indent="    ")
+        line
+        for fact in [*facts, *more]
+        for line in textwrap.wrap(fact, width, initial_indent="  ", subsequent_indent="    ")
     ]
 
 

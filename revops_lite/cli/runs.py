@@ -172,6 +172,27 @@ def _ask(context: typer.Context, prefix: str, what: str, as_: str | None, fits: 
             out.remark("accepted; it is carried out once `revops up` runs")
 
 
+def ended(installation: Installation, ids: list[str]) -> list[dict[str, Any]]:
+    """Wait until all these runs have ended, or wait for a person. Raises Refused where nothing handles their events."""
+    if not installation.controller_is_up():
+        raise Refused("the event is accepted, but nothing handles it now: start `revops up`")
+    views, store = _views(installation), installation.store
+    while True:
+        decided = store.controller().get("cursor") == store.last_event()
+        found = [run for run in views.many("run", ids) if run is not None]
+        if all(run.finished_at or run.state == "held" for run in found) and (decided or len(found) == len(ids)):
+            break
+        time.sleep(0.1)
+    if len(found) < len(ids):
+        out.remark("note: `revops up` runs with another configuration and started fewer runs; start it anew")
+    return [_json(views, run) for run in found]
+
+
+def end_of(run: dict[str, Any]) -> str:
+    """One line about a run that has ended."""
+    return f"run {run['id']}  {run['workflow']}  {run['state']}  {run['elapsed_ms']} ms"
+
+
 def _until(views: Views, before: Run) -> None:
     """Wait until the controller has answered, and say what became of it."""
     end = time.monotonic() + 5

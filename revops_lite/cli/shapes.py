@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from revops_lite import times
 from revops_lite.models import Breaker, Context, FieldValue, Hold, Proposed, Review, Run, Step, Touch, Write
@@ -195,6 +197,11 @@ def ago(at: float | None, now: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def local(at: float | None, zone: str) -> str:
+    """Day, date and time as the clock of a zone shows them: "Mon 2026-01-05 09:00 EST"."""
+    return "-" if at is None else datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%a %Y-%m-%d %H:%M %Z")
 
 
 def short(value: Any, width: int = 40) -> str:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import graphlib
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
 from typing import Any
-
-import croniter
+from zoneinfo import ZoneInfo
 
 from revops_lite.config.checks import NAME, NAME_MEND, names_in
 from revops_lite.config.positions import Key
 from revops_lite.config.problems import Problem, quoted, unknown
 from revops_lite.config.tables import Config, StepTable, WorkflowTable
+from revops_lite.errors import ConfigError
 from revops_lite.policy import StepDef
+from revops_lite.rules.slots import next_slot
 
 _EVENT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
-_ATOM = r"(\*|(\d+|[a-z]{3})(-(\d+|[a-z]{3}))?)(/\d+)?"
-_CRON_FIELD = re.compile(f"{_ATOM}(,{_ATOM})*", re.IGNORECASE | re.ASCII)
-_FIRST = datetime(2024, 1, 1)  # any day serves to find out whether a slot ever comes
+_ANY_ZONE = ZoneInfo("UTC")
 
 
 def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -34,6 +32,7 @@ def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem
         if not workflow.steps:
             yield Problem((*key, "steps"), 'has no steps; add steps = [{ agent = "…" }]')
         yield from _steps(key, workflow.steps, agents)
+        yield from _sweep(key, workflow, config.crm.adapter)
 
 
 def pointers(kind: str, relations: Mapping[str, str]) -> dict[str, str]:
@@ -74,16 +73,10 @@ def _trigger(key: Key, workflow: WorkflowTable, given: set[str], agents: Collect
 
 
 def _cron(key: Key, text: str) -> Iterator[Problem]:
-    fields = text.split()
-    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
-        yield Problem(key, f'{quoted(text, chr(39))} is no cron line; write five fields like "0 6 * * *"')
-        return
     try:
-        croniter.croniter(text, _FIRST).get_next(datetime)
-    except croniter.CroniterBadDateError:
-        yield Problem(key, f"{quoted(text, chr(39))} never comes; there is no such day")
-    except (ValueError, KeyError, ArithmeticError) as error:
-        yield Problem(key, f"{quoted(text, chr(39))} is no cron line: {str(error).splitlines()[0]}")
+        next_slot(text, _ANY_ZONE, 0.0)  # any time serves to find out whether a slot ever comes
+    except ConfigError as error:
+        yield Problem(key, str(error))
 
 
 def _words(key: Key, workflow: WorkflowTable) -> Iterator[Problem]:
@@ -127,6 +120,17 @@ def _single_after_gather(key: Key, steps: tuple[StepDef, ...]) -> Iterator[Probl
                 'if nothing else fits), or let it gather, too: its proposals may name any record (target = "deal:7")'
             )
             yield Problem((*key, "steps", index, "after"), text)
+
+
+def _sweep(key: Key, workflow: WorkflowTable, adapter: str) -> Iterator[Problem]:
+    """What needs several records, and what several records need."""
+    if workflow.over is not None and adapter == "none":
+        yield Problem((*key, "over"), 'there is no CRM to sweep with crm.adapter = "none"; remove it, or name a CRM')
+    for index, step in enumerate(workflow.steps if workflow.over is None else ()):
+        for word in ("when", "gather"):
+            if getattr(step, word):
+                mend = f'is for workflows with over; add over = {{ kind = "deal" }} to this one, or remove {word}'
+                yield Problem((*key, "steps", index, word), mend)
 
 
 def _cycle(key: Key, steps: tuple[StepDef, ...], names: list[str]) -> Iterator[Problem]:

@@ -37,6 +37,7 @@ HANDLERS: dict[str, Callable[[Draft], None]] = {
     "audit.anchored": trail.anchored,
     "audit.alarm": trail.alarm,
     "digest.due": reviews.digest,
+    "cron.fired": runs.fired,
     "event.unreadable": runs.unreadable,
     "timer.due": alarms.due,
     "workflow.started": runs.started_by_hand,

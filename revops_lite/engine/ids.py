@@ -52,3 +52,12 @@ def review_id(*cause: str) -> str:
 
 def notice_id(key: str) -> str:
     return derived("n", key)
+
+
+def itself(workflow: str) -> str:
+    """The subject of a workflow that is started without a record: itself. The kind `workflow` is no CRM's."""
+    return f"workflow:{workflow}"
+
+
+def is_workflow(subject: str) -> bool:
+    return subject.startswith("workflow:")

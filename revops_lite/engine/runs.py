@@ -50,13 +50,23 @@ def started_by_hand(draft: Draft) -> None:
     _start(draft, workflow, shadow=bool(draft.event.data.get("shadow")))
 
 
+def fired(draft: Draft) -> None:
+    """`cron.fired`: a slot has come. Its workflow may have gone, or lost its line, since it was told."""
+    event = draft.event
+    workflow = draft.rulebook.workflows.get(str(event.data.get("workflow")))
+    if workflow is None or workflow.cron is None:
+        draft.audit("event.ignored", who=event.source, record=event.subject, rule="no workflow with this cron any more")
+        return
+    _start(draft, workflow)
+
+
 def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
     event, rulebook = draft.event, draft.rulebook
     id_ = ids.run_id(event.id, workflow.name)
     if draft.run(id_) is not None:
         return
     deadline = event.time + workflow.deadline if workflow.deadline else None
-    record = event.subject if workflow.over is None else f"workflow:{workflow.name}"
+    record = event.subject if workflow.over is None else ids.itself(workflow.name)
     run = Run(
         id=id_,
         workflow=workflow.name,
@@ -68,12 +78,13 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
             for s in workflow.steps
         },
         include=workflow.include,
-        loaded=not rulebook.has_crm,
+        # A workflow is no record of the CRM; a fan-out has its records once they have been swept.
+        loaded=workflow.over is None and (not rulebook.has_crm or ids.is_workflow(event.subject)),
         deadline_at=deadline,
         deadline_missed=deadline is not None and deadline <= draft.now,
         hop=event.hop,
         shadow=shadow,
-        seed={} if event.source in ("crm", "controller") or workflow.over else dict(event.data),
+        seed={} if event.source in ("crm", "controller") or event.type == "workflow.started" else dict(event.data),
         over=workflow.over,
     )  # fmt: skip
     context = draft.context(run.record)

@@ -26,6 +26,7 @@ from redis import Redis
 from rq.job import Job as RqJob
 from rq_scheduler import Scheduler
 
+from revops_lite.engine.ids import itself
 from revops_lite.errors import QueueError
 from revops_lite.models import Event
 from revops_lite.policy import WorkflowDef
@@ -33,7 +34,7 @@ from revops_lite.queue import names
 from revops_lite.queue.jobs import QUEUED_TTL, JobSerializer, stamp
 from revops_lite.queue.script import LuaScript, bus_errors
 from revops_lite.queue.work import EventSink
-from revops_lite.rules.slots import Firing, firings, next_slot
+from revops_lite.rules.slots import LATE_AFTER, Firing, firings, next_slot
 from revops_lite.times import stamp as iso
 
 log = logging.getLogger("revops.cron")
@@ -115,25 +116,25 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
             _job_id(name)
         self._crons = crons
         self._remove_all_but(crons)
-        for name, standing in self._read(list(crons)).items():
-            same = standing.rule == self._rule(crons[name])
+        for name, standing in _standings(self.redis, list(crons)).items():
+            same = standing.rule == _rule(crons[name], self.zone)
             missed = same and standing.planned is not None and standing.planned <= now
             if not missed and (not same or standing.planned != firsts[name]):
                 self._set(crons[name], standing, firsts[name], now)
-        self._due = self._ours(self._read(list(crons)))
+        self._due = self._ours(_standings(self.redis, list(crons)))
 
     def tick(self, now: float) -> int:
         """Tell every slot that is due. Returns how many were told by this call; other schedulers' do not count."""
-        standings = self._read(list(self._crons))
+        standings = _standings(self.redis, list(self._crons))
         told = 0
         for name, standing in standings.items():
             flow = self._crons[name]
-            if standing.rule == self._rule(flow) and self._astray(standing, now):
+            if standing.rule == _rule(flow, self.zone) and self._astray(standing, now):
                 self._set(flow, standing, next_slot(flow.cron or "", self.zone, now), now)
         self._due = self._ours(standings)
         for name, planned in list(self._due.items()):
             flow = self._crons[name]
-            told += self._move(flow, planned, firings(flow.cron or "", self.zone, planned, now, flow.missed))
+            told += self._move(flow, planned, now, firings(flow.cron or "", self.zone, planned, now, flow.missed))
         return told
 
     def next_due(self) -> float | None:
@@ -145,15 +146,15 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
 
         None for what there is not. A slot in the past is one that was missed while nothing ran.
         """
-        standing = self._read([workflow])[workflow]
+        standing = _standings(self.redis, [workflow])[workflow]
         return standing.last, standing.planned
 
     # -- how they do it --
 
-    def _move(self, flow: WorkflowDef, planned: float, moves: Sequence[Firing]) -> int:
+    def _move(self, flow: WorkflowDef, planned: float, now: float, moves: Sequence[Firing]) -> int:
         told = 0
         for move in moves:
-            answer = self._fire_one(flow, planned, move)
+            answer = self._fire_one(flow, planned, now, move)
             if not answer:  # somebody else was first; the next tick sees how it stands
                 self._due.pop(flow.name, None)
                 break
@@ -163,8 +164,8 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
             planned = self._due[flow.name] = move.next
         return told
 
-    def _fire_one(self, flow: WorkflowDef, planned: float, move: Firing) -> int:
-        event = None if move.slot is None else slot_event(flow.name, move.slot)
+    def _fire_one(self, flow: WorkflowDef, planned: float, now: float, move: Firing) -> int:
+        event = None if move.slot is None else slot_event(flow.name, move.slot, now)
         keys = [
             self.scheduled_jobs_key,
             _job_key(flow.name),
@@ -174,7 +175,7 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
         args = [
             _job_id(flow.name),
             repr(planned),
-            self._rule(flow),
+            _rule(flow, self.zone),
             repr(move.next),
             _expiry(move.next),
             "" if move.slot is None else repr(move.slot),
@@ -192,7 +193,7 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
             "description": f"cron {flow.cron} ({self.zone.key}) starts {flow.name}",
             "status": "scheduled",
             "result_ttl": -1,
-            "rule": self._rule(flow),
+            "rule": _rule(flow, self.zone),
         }
         was = "" if seen.planned is None else repr(seen.planned)
         args = [_job_id(flow.name), was, seen.rule or b"", repr(slot), _expiry(slot)]
@@ -212,29 +213,17 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
                         pipe.delete(names.job(id_))
                         pipe.execute()
 
-    def _read(self, workflows: Sequence[str]) -> dict[str, _Standing]:
-        with bus_errors(), self.redis.pipeline(transaction=True) as pipe:
-            for name in workflows:
-                pipe.zscore(self.scheduled_jobs_key, _job_id(name))
-                pipe.hmget(_job_key(name), "rule", "last_slot")
-            found = pipe.execute() if workflows else []
-        rows = zip(workflows, found[::2], found[1::2], strict=True)
-        return {name: _Standing(at, rule, float(last) if last else None) for name, at, (rule, last) in rows}
-
     def _ours(self, standings: Mapping[str, _Standing]) -> dict[str, float]:
         """The slots waited for, without the schedules that another configuration has taken over."""
         return {
             name: standing.planned
             for name, standing in standings.items()
-            if standing.planned is not None and standing.rule == self._rule(self._crons[name])
+            if standing.planned is not None and standing.rule == _rule(self._crons[name], self.zone)
         }
 
     def _astray(self, standing: _Standing, now: float) -> bool:
         """Whether a schedule lost its place: taken out by a stock scheduler, or moved on by a clock that ran ahead."""
         return standing.planned is None or (standing.last is not None and standing.planned > now < standing.last)
-
-    def _rule(self, flow: WorkflowDef) -> bytes:
-        return to_json({"cron_string": " ".join((flow.cron or "").split()), "timezone": self.zone.key})
 
     # -- rq-scheduler's own way to put and to fire jobs: not safe, so closed --
 
@@ -248,11 +237,46 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
         raise QueueError(f"job {job.id} is not enqueued; revops-lite tells its slots itself")
 
 
-def slot_event(workflow: str, slot: float) -> Event:
-    """`cron.fired`, with an id made of workflow and slot."""
+def slot_event(workflow: str, slot: float, now: float) -> Event:
+    """`cron.fired`, with an id made of workflow and slot. Its time, from which latency and deadline count, is the
+    slot's; for a missed one `now`: that the machine was off says nothing about how fast the workflow is."""
     at = iso(slot)
     data = {"workflow": workflow, "slot": at}
-    return Event(f"cron|{workflow}|{at}", "cron.fired", f"workflow:{workflow}", "cron", slot, data)
+    time = slot if now - slot <= LATE_AFTER else now
+    return Event(f"cron|{workflow}|{at}", "cron.fired", itself(workflow), "cron", time, data)
+
+
+def outlook(
+    client: Redis | None, zone: str, flows: Sequence[WorkflowDef], now: float
+) -> dict[str, tuple[float | None, float | None]]:
+    """workflow -> its last and its next slot by a configuration, in force or not. Raises BusError.
+
+    Where Redis holds no schedule for a workflow, or one for another line, the first slot after `now` comes next;
+    without `client` that is so for all. Workflows without `cron` have neither slot.
+    """
+    where = ZoneInfo(zone)
+    crons = [flow for flow in flows if flow.cron is not None]
+    standings = _standings(client, [flow.name for flow in crons]) if client else {}
+    found: dict[str, tuple[float | None, float | None]] = {flow.name: (None, None) for flow in flows}
+    for flow in crons:
+        standing = standings.get(flow.name, _Standing(None, None, None))
+        waits = standing.planned is not None and standing.rule == _rule(flow, where)
+        found[flow.name] = standing.last, standing.planned if waits else next_slot(flow.cron or "", where, now)
+    return found
+
+
+def _standings(client: Redis, workflows: Sequence[str]) -> dict[str, _Standing]:
+    with bus_errors(), client.pipeline(transaction=True) as pipe:
+        for name in workflows:
+            pipe.zscore(CronScheduler.scheduled_jobs_key, _job_id(name))
+            pipe.hmget(_job_key(name), "rule", "last_slot")
+        found = pipe.execute() if workflows else []
+    rows = zip(workflows, found[::2], found[1::2], strict=True)
+    return {name: _Standing(at, rule, float(last) if last else None) for name, at, (rule, last) in rows}
+
+
+def _rule(flow: WorkflowDef, zone: ZoneInfo) -> bytes:
+    return to_json({"cron_string": " ".join((flow.cron or "").split()), "timezone": zone.key})
 
 
 def _job_id(workflow: str) -> str:

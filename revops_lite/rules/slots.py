@@ -1,7 +1,7 @@
 """Slots: the moments at which a cron line is due in a time zone, and which of several missed ones still count.
 
-A cron line speaks of wall-clock times; a slot is the instant (epoch seconds, whole) of one of them. croniter matches
-the wall-clock times, in plain calendar arithmetic without a zone; the zone is put on here:
+A cron line speaks of wall-clock times; a slot is the instant (epoch seconds, whole) of one of them. `crontab` reads the
+line; croniter matches the wall-clock times, in plain calendar arithmetic without a zone; the zone is put on here:
 
 * a time that the clock jumps over has its slot right after the jump (several such times: one slot),
 * a time that the clock shows twice has its slot at the first of the two.
@@ -12,7 +12,6 @@ Slots therefore come in the order of their wall-clock times, which is what makes
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -20,11 +19,10 @@ from zoneinfo import ZoneInfo
 from croniter import croniter
 
 from revops_lite.errors import ConfigError
+from revops_lite.rules.crontab import spelled_out
 
 LATE_AFTER = 10.0  # seconds: a slot that nobody took for longer has been missed
 DAY = 86_400
-
-_CHANCE = re.compile(r"(^|[\s,])[rh]", re.IGNORECASE)  # croniter's random and hashed fields: no two slots alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +72,8 @@ def firings(cron: str, zone: ZoneInfo, planned: float, now: float, missed: str, 
 
 
 def _walls(cron: str, start: datetime) -> croniter:
-    if (len(cron.split()) != 5 and not cron.startswith("@")) or _CHANCE.search(cron):
-        raise ConfigError(f'{cron!r} is no cron line; write five fields like "0 6 * * *"')
-    try:
-        return croniter(cron, start)
-    except (ValueError, KeyError, ArithmeticError) as error:
-        raise ConfigError(f'{cron!r} is no cron line: {error}; write five fields like "0 6 * * *"') from error
+    # Where a field of days begins with `*` ("*/2"), crontab wants both kinds of day to fit; croniter calls that a bug.
+    return croniter(spelled_out(cron), start, implement_cron_bug=True)
 
 
 def _next(walls: croniter, cron: str) -> datetime:

@@ -146,8 +146,37 @@ BROKEN = [
     ('[workflows.w]\non = "lead created"\nsteps = [{ agent = "scoring" }]', 7, "workflows.w.on", "is no event type"),
     ('[workflows.w]\ncron = "6 o\'clock"\nsteps = [{ agent = "scoring" }]', 7, "workflows.w.cron", "write five fields"),
     ('[workflows.w]\ncron = "61 * * * *"\nsteps = [{ agent = "scoring" }]', 7, "workflows.w.cron", "is no cron line"),
+    *[
+        (f'[workflows.w]\ncron = "{line}"\nsteps = [{{ agent = "scoring" }}]', 7, "workflows.w.cron", says)
+        for line, says in [
+            ("9:00 Mon-Fri", 'write "0 9 * * Mon-Fri"'),
+            ("Mon-Fri 09:30", 'write "30 9 * * Mon-Fri"'),
+            ("6:00", 'write "0 6 * * *"'),
+            ("25:00 Mon-Fri", "write five fields"),
+            ("0 9 * * monday", "'monday' is no day of the week (0 to 7, or sun to sat)"),
+            ("0 0 L * *", "'L' is no day of the month (1 to 31)"),
+            ("0 0 15W * *", "'15W' is no day of the month"),
+            ("0 0 * * 5#2", "'5#2' is no day of the week"),
+            ("0 0 ? * *", "'?' is no day of the month"),
+            ("0 0 6 * * *", "write five fields"),
+            ("@reboot", "of those with @ there are @hourly, @daily"),
+        ]
+    ],
     ('[workflows.w]\ncron = "0 0 30 2 *"\nsteps = [{ agent = "scoring" }]', 7, "workflows.w.cron", "never comes"),
     ('[workflows.w]\ncron = "H * * * *"\nsteps = [{ agent = "scoring" }]', 7, "workflows.w.cron", "is no cron line"),
+    (
+        FLOW + 'steps = [{ agent = "enrichment" },\n  { agent = "scoring", when = "flagged" }]',
+        9,
+        "workflows.w.steps[1].when",
+        'is for workflows with over; add over = { kind = "deal" } to this one, or remove when',
+    ),
+    (FLOW + 'steps = [{ agent = "scoring", gather = "owner" }]', 8, "workflows.w.steps[0].gather", "or remove gather"),
+    (
+        '[crm]\nadapter = "none"\n[workflows.w]\nover = { kind = "deal" }\nsteps = [{ agent = "scoring" }]',
+        9,
+        "workflows.w.over",
+        "there is no CRM to sweep",
+    ),
     ('[workflows.w]\nover = { where = { a = 1 } }\nsteps = [{ agent = "scoring" }]', 7, "workflows.w.over.kind", "add"),
 ]
 

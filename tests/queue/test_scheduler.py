@@ -17,9 +17,10 @@ from rq_scheduler import Scheduler
 from revops_lite.errors import ConfigError, QueueError
 from revops_lite.policy import WorkflowDef
 from revops_lite.queue import names
-from revops_lite.queue.scheduler import CronScheduler, slot_event
+from revops_lite.queue.scheduler import CronScheduler, outlook, slot_event
 from revops_lite.queue.script import LuaScript
 from revops_lite.queue.work import EventSink
+from revops_lite.rules.slots import LATE_AFTER
 from revops_lite.server import Lease
 from revops_lite.store.client import Clients
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, decode_event, encode_event, seen_key
@@ -39,7 +40,7 @@ def scheduler(redis: Redis, zone: str = "UTC") -> CronScheduler:
 
 def told(redis: Redis) -> list[float]:
     """The slots in the event stream, in its order."""
-    return [event.time for event in events(redis)]
+    return [datetime.fromisoformat(event.data["slot"]).timestamp() for event in events(redis)]
 
 
 def events(redis: Redis) -> list[Any]:
@@ -53,7 +54,8 @@ def test_a_slot_is_told_when_it_comes_and_once(redis: Redis) -> None:
     assert [cron.tick(NOON - 0.01), cron.tick(NOON), cron.tick(NOON + 0.01)] == [0, 1, 0]
     assert (cron.next_due(), cron.slots("sweep")) == (NOON + HOUR, (NOON, NOON + HOUR))
     (event,) = events(redis)
-    assert event == slot_event("sweep", NOON)
+    assert event == slot_event("sweep", NOON, NOON)
+    assert event.time == NOON
     assert (event.id, event.type, event.subject, event.source) == (
         "cron|sweep|2026-01-03T12:00:00.000Z",
         "cron.fired",
@@ -72,7 +74,7 @@ def test_a_told_slot_is_heard_by_whoever_listens(real_redis: Redis) -> None:
         cron.tick(NOON)
         heard = ears.get_message(timeout=5)
     assert heard is not None
-    assert decode_event(heard["data"]) == slot_event("sweep", NOON)
+    assert decode_event(heard["data"]) == slot_event("sweep", NOON, NOON)
 
 
 def test_a_line_is_read_in_the_configured_zone(redis: Redis) -> None:
@@ -93,6 +95,32 @@ def test_down_over_three_slots_follows_the_policy(redis: Redis, missed: str, slo
     assert back.tick(now) == 0
     assert back.tick(NOON + 3 * HOUR) == 1
     assert told(redis) == [*slots, NOON + 3 * HOUR]
+
+
+def test_a_slot_on_time_counts_from_its_own_time_and_a_missed_one_from_when_it_is_told(redis: Redis) -> None:
+    cron = scheduler(redis)
+    cron.sync(flows(missed="all"), NOON - 60)
+    cron.tick(NOON + LATE_AFTER)
+    back = NOON + 2.5 * HOUR
+    cron.tick(back)
+    assert [event.time for event in events(redis)] == [NOON, back, back]
+    assert told(redis) == [NOON, NOON + HOUR, NOON + 2 * HOUR]
+
+
+def test_the_outlook_is_that_of_the_configuration_whatever_redis_holds(redis: Redis) -> None:
+    cron = scheduler(redis)
+    known = flows() | flows(name="other")
+    cron.sync(known, NOON - 60)
+    cron.tick(NOON)
+    asked = flows() | flows("15 * * * *", name="other") | flows("0 6 * * *", name="new") | flows(None, name="by_hand")
+    later = NOON + 1.5 * HOUR
+    assert outlook(redis, "UTC", list(asked.values()), later) == {
+        "sweep": (NOON, NOON + HOUR),  # missed, and waited for
+        "other": (NOON, NOON + 2.25 * HOUR),  # from the next start on
+        "new": (None, NOON + 18 * HOUR),
+        "by_hand": (None, None),
+    }
+    assert outlook(None, "UTC", list(flows().values()), later) == {"sweep": (None, NOON + 2 * HOUR)}
 
 
 def test_many_missed_slots_come_in_portions_and_none_is_left_out(redis: Redis) -> None:
@@ -207,10 +235,11 @@ def test_only_the_schedule_itself_has_no_lifetime(redis: Redis) -> None:
 
 def fire(redis: Redis, planned: float, rule: bytes) -> int:
     """FIRE as a scheduler sends it that has read `planned` and `rule` a while ago, for a slot not told yet."""
-    event = slot_event("sweep", NOON + 0.5 * HOUR)
+    slot = NOON + 0.5 * HOUR
+    event = slot_event("sweep", slot, slot)
     schedule = CronScheduler.scheduled_jobs_key
     keys = [schedule, names.job("cron-sweep"), EVENTS_KEY, seen_key(event.id)]
-    args = ["cron-sweep", repr(planned), rule, repr(NOON + 0.75 * HOUR), int(NOON + HOUR), repr(event.time)]
+    args = ["cron-sweep", repr(planned), rule, repr(NOON + 0.75 * HOUR), int(NOON + HOUR), repr(slot)]
     return int(LuaScript(redis, "fire")(keys, [*args, encode_event(event), CHANNEL, SEEN_TTL]))
 
 
@@ -226,7 +255,7 @@ def test_a_scheduler_that_read_a_while_ago_changes_nothing(redis: Redis, stale: 
     before = cron.slots("sweep")
     assert fire(redis, NOON if stale == "slot" else NOON + HOUR, b"{}" if stale == "rule" else rule) == 0
     assert (cron.slots("sweep"), told(redis)) == (before, [NOON])
-    assert redis.exists(seen_key(slot_event("sweep", NOON + 0.5 * HOUR).id)) == 0
+    assert redis.exists(seen_key(slot_event("sweep", NOON + 0.5 * HOUR, NOON).id)) == 0
 
 
 def test_a_scheduler_whose_reading_still_stands_moves_the_schedule(redis: Redis) -> None:

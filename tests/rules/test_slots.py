@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ ZONES = {  # days around both changes of 2026
     "Australia/Lord_Howe": ((10, 3), (4, 4)),  # half an hour
     "Africa/Cairo": ((4, 23), (10, 29)),  # at midnight
     "America/Santiago": ((9, 5), (4, 4)),  # at midnight, southern
+    "Australia/Sydney": ((10, 3), (4, 4)),  # an hour, southern
     "Asia/Kolkata": ((3, 28), (10, 24)),  # never
 }
 LINES: dict[str, Matches] = {
@@ -59,12 +61,28 @@ def scan(matches: Matches, zone: ZoneInfo, start: datetime, days: int) -> list[f
     return slots
 
 
+def first(name: str, change: int) -> datetime:
+    """When the scan of a zone begins: a day before the one that is named."""
+    return datetime(2026, *ZONES[name][change], 3, 0, tzinfo=ZoneInfo(name)).astimezone(UTC) - timedelta(days=1)
+
+
+def test_the_table_has_six_zones_with_both_changes_and_both_times() -> None:
+    assert {"30 2 * * *", "0 6 * * *"} <= set(LINES)
+    changing = set()
+    for name in ZONES:
+        days = [[first(name, change) + timedelta(days=day) for day in range(5)] for change in (0, 1)]
+        offsets = [[day.astimezone(ZoneInfo(name)).utcoffset() or timedelta() for day in window] for window in days]
+        if {window[-1] > window[0] for window in offsets if window[-1] != window[0]} == {True, False}:
+            changing.add(name)
+    assert changing == set(ZONES) - {"Asia/Kolkata"}
+    assert len(changing) >= 6
+
+
 @pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("change", [0, 1], ids=["one", "other"])
 @pytest.mark.parametrize("name", ZONES)
 def test_slots_over_a_clock_change_are_those_that_a_scan_of_the_clock_finds(name: str, change: int, line: str) -> None:
-    zone = ZoneInfo(name)
-    start = datetime(2026, *ZONES[name][change], 3, 0, tzinfo=zone).astimezone(UTC) - timedelta(days=1)
+    zone, start = ZoneInfo(name), first(name, change)
     expected = scan(LINES[line], zone, start, 4)
     assert expected
     at, found = start.timestamp() - 1, []
@@ -106,7 +124,18 @@ def test_a_day_that_a_zone_left_out_has_one_slot_right_after_it() -> None:
         ("0 9 13 * fri", "2026-01-09T09:00"),  # a day of the month or a day of the week, as crontab has it
         ("0 0 1 jan,JUL *", "2026-07-01T00:00"),
         ("5-59/15 22 * * *", "2026-01-03T22:05"),
+        ("0 9 * * 0", "2026-01-04T09:00"),
+        ("0 9 * * sat-sun", "2026-01-04T09:00"),
+        ("0 9 13 * */2", "2026-01-13T09:00"),  # both, where one of them begins with *: the 13th is a Tuesday
+        ("0 9 */2 * mon", "2026-01-05T09:00"),
+        ("*/60 * * * *", "2026-01-03T13:00"),
+        ("@hourly", "2026-01-03T13:00"),
         ("@daily", "2026-01-04T00:00"),
+        ("@Midnight", "2026-01-04T00:00"),
+        ("@weekly", "2026-01-04T00:00"),
+        ("@monthly", "2026-02-01T00:00"),
+        ("@yearly", "2027-01-01T00:00"),
+        ("@annually", "2027-01-01T00:00"),
         ("0 0 29 2 *", "2028-02-29T00:00"),
     ],
 )
@@ -118,6 +147,72 @@ def test_a_line_means_what_crontab_means(line: str, slot: str) -> None:
 def test_what_is_no_cron_line_is_refused_with_the_mend(line: str) -> None:
     with pytest.raises(ConfigError, match="write five fields"):
         next_slot(line, ZoneInfo("UTC"), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("0 0 L * *", "'L' is no day of the month"),
+        ("0 0 15W * *", "'15W' is no day of the month"),
+        ("0 0 * * 5#2", "'5#2' is no day of the week"),
+        ("0 0 ? * *", "'[?]' is no day of the month"),
+        ("0 0 * * 8", "'8' is no day of the week"),
+        ("0 0 0 * *", "'0' is no day of the month"),
+        ("0 0 * 13 *", "'13' is no month"),
+        ("0 24 * * *", "'24' is no hour"),
+        ("mon * * * *", "'mon' is no minute"),
+        ("1,,2 * * * *", "'' is no minute"),
+        ("*/0 * * * *", "a step of 0"),
+        ("10/15 * * * *", "has a step without a range, such as 10-59/15"),
+        ("50-10 * * * *", "runs backwards"),
+        ("0 0 * * fri-mon", "runs backwards"),
+        ("٣ * * * *", "is no minute"),
+        ("@reboot", "there are @hourly"),
+        ("9:00 Mon-Fri", 'write "0 9 [*] [*] Mon-Fri"'),
+        ("9:00", 'write "0 9 [*] [*] [*]"'),
+        ("9:00 Mon-Fri sharp", "write five fields"),
+    ],
+)
+def test_what_crontab_does_not_know_is_refused_by_its_name(line: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        next_slot(line, ZoneInfo("UTC"), 0.0)
+
+
+FIELDS = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
+
+
+@st.composite
+def lists(draw: st.DrawFn, low: int, high: int) -> tuple[str, set[int]]:
+    """A field of a line, and the values it means."""
+    texts, values = [], set()
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(low, high))
+        end = draw(st.integers(start, high))
+        step = draw(st.integers(1, 20))
+        kind = draw(st.sampled_from(["number", "range", "stepped"]))
+        texts.append({"number": f"{start}", "range": f"{start}-{end}", "stepped": f"{start}-{end}/{step}"}[kind])
+        values |= set({"number": [start], "range": range(start, end + 1), "stepped": range(start, end + 1, step)}[kind])
+    return ",".join(texts), values
+
+
+@given(st.data())
+def test_a_line_of_lists_ranges_and_steps_comes_when_its_fields_say(data: st.DataObject) -> None:
+    fields = [data.draw(st.just(("*", set())) | lists(low, high)) for low, high in FIELDS]
+    after = utc("2026-01-03T12:00")
+    line, slot = " ".join(text for text, _ in fields), None
+    with suppress(ConfigError):  # 31 February: judged below
+        slot = datetime.fromtimestamp(next_slot(line, ZoneInfo("UTC"), after), UTC)
+    (_, minutes), (_, hours), (_, dates), (_, months), (_, days) = fields
+
+    def fits(day: datetime) -> bool:
+        kinds = [day.day in dates] * bool(dates) + [day.isoweekday() % 7 in days] * bool(days)
+        return (not months or day.month in months) and (any(kinds) or not kinds)
+
+    times = [(hour, minute) for hour in sorted(hours or range(24)) for minute in sorted(minutes or range(60))]
+    begin = datetime(2026, 1, 3, tzinfo=UTC)
+    days_that_fit = (day for number in range(9 * 366) if fits(day := begin + timedelta(days=number)))
+    moments = (day + timedelta(hours=hour, minutes=minute) for day in days_that_fit for hour, minute in times)
+    assert slot == next((moment for moment in moments if moment.timestamp() > after), None)
 
 
 def test_a_line_that_never_comes_is_refused() -> None:
