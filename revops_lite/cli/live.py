@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from revops_lite.clean import clean
-from revops_lite.models import Review, ReviewState, Run, RunState, Step, StepState
+from revops_lite.models import Review, ReviewState, Run, RunState, StepState
+from revops_lite.rules import fanout
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -58,6 +59,8 @@ class Table(Lines):
             self._recent.extend(told(changes))
 
     def _run(self, run: Run) -> None:
+        if run.part_of:
+            return
         if run.finished_at is None:
             self._open[run.id] = run
         elif self._open.pop(run.id, None):
@@ -71,10 +74,10 @@ class Table(Lines):
         with self._lock:
             runs, ended, waiting = list(self._open.values()), dict(self._ended), len(self._reviews)
             recent = list(self._recent)
-        steps: dict[str, Counter[StepState]] = {}
+        steps: dict[str, Counter[str]] = {}
         for run in runs:
-            for step in _steps(run):
-                steps.setdefault(f"{run.workflow} / {step.name}", Counter())[step.state] += 1
+            for name, counts in _counts(run):
+                steps.setdefault(f"{run.workflow} / {name}", Counter()).update(counts)
         grid = Grid(box=None, pad_edge=False)
         for name in ("step", "waiting", "running", "parked", "quarantined", "done"):
             grid.add_column(name, justify="left" if name == "step" else "right")
@@ -86,22 +89,30 @@ class Table(Lines):
         return Group(Text(head), grid, *(Text(line, overflow="ellipsis", no_wrap=True) for line in recent))
 
 
-def _steps(run: Run) -> list[Step]:
-    return list(run.steps.values())
+def _counts(run: Run) -> list[tuple[str, dict[str, int]]]:
+    """Each step's name and its states; of a fan-out, those of its parts."""
+    return [(step.name, run.tally.get(step.name) or {step.state: 1}) for step in run.steps.values()]
 
 
 def told(changes: Changes) -> list[str]:
     """What of a commit is worth a line."""
     lines = []
     for value in changes.docs.values():
-        if isinstance(value, Run) and value.finished_at is not None and value.finished_at == _newest(changes):
+        if isinstance(value, Run) and value.part_of is None and value.finished_at == _newest(changes):
             took = (value.finished_at - value.trigger.time) * 1000
-            lines.append(f"run {value.id} {value.workflow} {value.record}: {value.state} after {took:.0f} ms")
+            lines.append(f"run {value.id} {value.workflow} {_about(value)}: {value.state} after {took:.0f} ms")
         elif isinstance(value, Review) and value.state is ReviewState.PENDING:
             what = value.field or value.step or "event"
             lines.append(f"review {value.id} {value.record}.{what}: {value.reason}: {'; '.join(value.problems)}")
     lines += [f"breaker {b.name}: {b.state} {b.reason}" for b in changes.breakers.values() if b.state != "closed"]
     return [clean(line)[:300] for line in lines]
+
+
+def _about(run: Run) -> str:
+    if run.over is None:
+        return run.record
+    counts = fanout.records(run.tally)
+    return f"{counts['total']} records" + "".join(f", {counts[k]} {k}" for k in ("failed", "held") if counts[k])
 
 
 def _newest(changes: Changes) -> float:

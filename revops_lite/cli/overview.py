@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revops_lite.cli import metrics, out, shapes
+from revops_lite.rules import fanout
 from revops_lite.store.views import Views
 
 if TYPE_CHECKING:
@@ -78,7 +79,11 @@ def summary(installation: Installation, since: float) -> dict[str, Any]:
     flows: dict[str, Any] = {}
     for name in sorted({run.workflow for run in runs}):
         mine = [run for run in runs if run.workflow == name]
-        flows[name] = {"runs": dict(Counter(run.state for run in mine)), "latency_ms": _latency(mine)}
+        flows[name] = {
+            "runs": dict(Counter(run.state for run in mine)),
+            "records": dict(sum((Counter(fanout.records(run.tally)) for run in mine if run.over), Counter())),
+            "latency_ms": _latency(mine),
+        }
     writes = views.writes(lambda write: write.at >= since, None)
     owners = Counter(str(w.after) for w in writes if w.field == "hubspot_owner_id" and w.state == "applied")
     pending = views.pending()
@@ -135,6 +140,8 @@ def show_summary(data: dict[str, Any], following: list[tuple[str, str]]) -> None
     for name, flow in data["workflows"].items():
         took = flow["latency_ms"]
         out.say(f"{name}: {sum(flow['runs'].values())} runs, {_counted(flow['runs'])}")
+        if flow["records"]:
+            out.say("  records: " + ", ".join(f"{number} {name}" for name, number in flow["records"].items()))
         out.say(
             f"  trigger to last side effect: p50 {took['p50']} ms, p95 {took['p95']} ms, p99 {took['p99']} ms, "
             f"slowest {took['slowest']} ms ({took['count']} finished, {took['deadline_missed']} late)"

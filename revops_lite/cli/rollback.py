@@ -72,7 +72,7 @@ def _select(
             one.state in ("applied", *UNDER_WAY)
             and one.at >= start
             and not one.undoes
-            and (not run_id or one.run == run_id)
+            and (not run_id or one.run == run_id or (one.run or "").startswith(f"{run_id}."))
             and (not agent or one.agent == agent)
             and (not record or one.record == record)
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Runs and their steps.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or the beginning of it")]
+SHOWN = 50  # of a run's writes, as text
 ENDED = ("finished", "failed", "cancelled", "rolled_back")
 
 
@@ -27,8 +28,13 @@ def _views(installation: Installation) -> Views:
     return Views(installation.clients.commands)
 
 
-def _json(views: Views, run: Run) -> dict[str, Any]:
-    return shapes.run(run, views.many("write", list(run.writes)), views.many("review", list(run.reviews)), time.time())
+def _json(views: Views, run: Run, parts: list[Run] | None = None) -> dict[str, Any]:
+    """With its writes and review items; those of a fan-out are its parts', where these are given."""
+    several = [run, *(parts or ())]
+    writes = views.many("write", [id_ for one in several for id_ in one.writes])
+    reviews = views.many("review", [id_ for one in several for id_ in one.reviews])
+    there = [write for write in writes if write is not None], [item for item in reviews if item is not None]
+    return shapes.run(run, *there, time.time())
 
 
 @app.command("list")
@@ -85,7 +91,7 @@ def view(context: typer.Context, run: Id, as_json: Json = False) -> None:
     with state(context).open() as installation:
         views = _views(installation)
         found = views.run(run)
-        data = _json(views, found)
+        data = _json(views, found, views.parts(found))
     if as_json:
         out.put_json(data)
     else:
@@ -101,10 +107,14 @@ def _show(data: dict[str, Any]) -> None:
             ("elapsed", f"{data['elapsed_ms']} ms" + (" (deadline missed)" if data["deadline_missed"] else "")),
         ]
     )
+    if "records" in data:
+        out.say("records    " + ", ".join(f"{number} {name}" for name, number in data["records"].items()))
     for step in data["steps"]:
         out.say()
         took = f" in {step['elapsed_ms']} ms" if step["elapsed_ms"] is not None else ""
         out.say(f"{step['name']}: {step['state']}{took}, attempt {step['attempt']}")
+        if step.get("parts"):
+            out.say("    " + ", ".join(f"{number} {state}" for state, number in step["parts"].items()))
         if step["because"]:
             out.say(f"    because: {step['because']}")
         for name, value in step["values"].items():
@@ -114,8 +124,8 @@ def _show(data: dict[str, Any]) -> None:
     for title, items in (("writes", data["writes"]), ("reviews", data["reviews"])):
         if items:
             out.say()
-            out.say(f"{title}:")
-        for item in items:
+            out.say(f"{title}:" if len(items) <= SHOWN else f"{title}: {len(items)}, of which the first {SHOWN}")
+        for item in items[:SHOWN]:
             if title == "writes":
                 out.say(f"    {item['id']}  {item['record']}.{item['field']}: {shapes.short(item['before'], 30)}"
                         f" → {shapes.short(item['after'], 30)}  {item['state']}")  # fmt: skip
@@ -127,19 +137,10 @@ def _show(data: dict[str, Any]) -> None:
 @app.command()
 def watch(context: typer.Context, run: Id) -> None:
     """Follow one run until it ends or waits for a person."""
+    from revops_lite.cli.watching import follow
+
     with state(context).open() as installation:
-        views = _views(installation)
-        found, shown = views.run(run), ""
-        while True:
-            steps = "  ".join(f"{step.name}:{step.state}" for step in found.steps.values())
-            line = f"{found.state:<9} {steps}"
-            if line != shown:
-                out.say(line)
-                shown = line
-            if found.finished_at or found.state == "held":
-                return
-            time.sleep(0.1)
-            found = views.run(found.id)
+        follow(_views(installation), run)
 
 
 @app.command()
@@ -150,8 +151,15 @@ def cancel(context: typer.Context, run: Id, as_: As = None) -> None:
 
 @app.command()
 def retry(context: typer.Context, run: Id, as_: As = None) -> None:
-    """Start the failed steps of a run again, and those that were skipped because of them."""
-    _ask(context, run, "retried", as_, lambda found: found.state in ("failed", "cancelled"), "has not failed")
+    """Start the failed steps of a run again, and those that were skipped because of them.
+
+    Of a fan-out, those of the records that have failed.
+    """
+    _ask(context, run, "retried", as_, _can_be_retried, "nothing of it has failed")
+
+
+def _can_be_retried(run: Run) -> bool:
+    return run.state in ("failed", "cancelled") or bool(run.tally.get("records", {}).get("failed"))
 
 
 def _ask(context: typer.Context, prefix: str, what: str, as_: str | None, fits: Any, otherwise: str) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from revops_lite import times
+from revops_lite.engine.ids import whole
 from revops_lite.models import Breaker, Context, FieldValue, Hold, Proposed, Review, Run, Step, Touch, Write
+from revops_lite.rules import fanout
 
 
 def stamp(at: float | None) -> str | None:
@@ -21,8 +23,12 @@ def milliseconds(start: float | None, end: float | None) -> int | None:
 
 
 def run(value: Run, writes: list[Write], reviews: list[Review], now: float) -> dict[str, Any]:
-    """`elapsed_ms` counts from the trigger to the last confirmed side effect (or to now)."""
+    """`elapsed_ms` counts from the trigger to the last confirmed side effect (or to now).
+
+    A fan-out also has `records`, and each of its steps `parts` by state; `writes` and `reviews` are those of its parts.
+    """
     trigger = value.trigger
+    many = {"records": fanout.records(value.tally)} if value.over is not None else {}
     return {
         "id": value.id,
         "workflow": value.workflow,
@@ -37,10 +43,20 @@ def run(value: Run, writes: list[Write], reviews: list[Review], now: float) -> d
         "shadow": value.shadow,
         "note": value.note,
         "related": {role: list(records) for role, records in value.related.items()},
-        "steps": [step(one) for one in value.steps.values()],
+        **many,
+        "steps": [{**step(one), **_many(value, one)} for one in value.steps.values()],
         "writes": [write(one) for one in writes],
         "reviews": [review(one) for one in reviews],
     }
+
+
+def _many(value: Run, step: Step) -> dict[str, Any]:
+    return {"parts": value.tally.get(step.name, {})} if value.over is not None else {}
+
+
+def _run(value: str | None) -> dict[str, Any]:
+    """Of a part, the run that it belongs to, and itself."""
+    return {"run": whole(value) if value else None, **({"part": value} if value and "." in value else {})}
 
 
 def step(value: Step) -> dict[str, Any]:
@@ -70,7 +86,7 @@ def write(value: Write) -> dict[str, Any]:
         "after": value.after,
         "agent": value.agent,
         "confidence": value.confidence,
-        "run": value.run,
+        **_run(value.run),
         "step": value.step,
         "state": value.state,
         "at": stamp(value.at),
@@ -87,7 +103,7 @@ def review(value: Review) -> dict[str, Any]:
         "record": value.record,
         "field": value.field,
         "agent": value.agent,
-        "run": value.run,
+        **_run(value.run),
         "step": value.step,
         "current": value.current,
         "proposed": value.proposed,
@@ -130,7 +146,7 @@ def _field(value: FieldValue) -> dict[str, Any]:
         "value": value.value,
         "agent": value.writer,
         "confidence": value.confidence,
-        "run": value.run,
+        **_run(value.run),
         "at": stamp(value.at),
         "version": value.version,
         "priority": value.priority,
@@ -143,7 +159,7 @@ def _proposed(value: Proposed) -> dict[str, Any]:
         "value": value.value,
         "agent": value.agent,
         "confidence": value.confidence,
-        "run": value.run,
+        **_run(value.run),
         "review": value.review,
         "why": value.why,
         "at": stamp(value.at),
@@ -154,7 +170,7 @@ def _touch(value: Touch) -> dict[str, Any]:
     return {
         "at": stamp(value.at),
         "agent": value.agent,
-        "run": value.run,
+        **_run(value.run),
         "outcome": value.outcome,
         "fields": value.fields,
         "confidence": value.confidence,

@@ -42,6 +42,9 @@ def walk(run: Run, verb: str, by: str, page: int = 0) -> str:
 
 def advance(draft: Draft, run: Run) -> Run:
     """Start every step that may start, skip those that never can, and settle the run's state."""
+    if run.over is not None:  # its steps are those of its parts
+        draft.moved[run.id] = None
+        return run
     if not run.loaded:
         return settle(draft, run)
     for name in flow.doomed(run.steps):

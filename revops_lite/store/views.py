@@ -52,6 +52,12 @@ class Views:
         found: Run = self._one("run", prefix)
         return found
 
+    def parts(self, run: Run) -> list[Run]:
+        """The parts of a fan-out, in the order in which they came; none of any other run."""
+        with bus_errors():
+            ids = [id_.decode() for id_ in self.redis.zrange(keys.parts(run.id), 0, -1)]
+        return [part for part in self.many("run", ids) if part is not None]
+
     def review(self, prefix: str) -> Review:
         found: Review = self._one("review", prefix)
         return found
@@ -94,7 +100,7 @@ class Views:
             start += PAGE
 
     def _one(self, kind: str, prefix: str) -> Any:
-        exact = self.many(kind, [prefix])[0] if prefix.isalnum() else None
+        exact = self.many(kind, [prefix])[0] if prefix.replace(".", "").isalnum() else None
         if exact is not None:
             return exact
         matches = [id_ for page in self._pages(kind) for id_ in page if id_.startswith(prefix)] if prefix else []
