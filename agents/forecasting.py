@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from agents.deals.accuracy import PROBABILITY, chance
-from agents.deals.forecast_model import Model, model
+from agents.deals.forecast_model import model
 from agents.deals.logit import sigmoid
 from agents.deals.looks import present
 from agents.deals.reading import DATA, DAY, DEFAULTS, held, is_open, open_codes, rules
@@ -66,9 +66,10 @@ def jumped(deal: Snapshot, told: float, state: str, s: Rules) -> str:
     return f"{before:.0%} became {told:.0%} within a day and nothing happened to the deal; "
 
 
-def bounded(taught: Model, deal: Snapshot, s: Rules) -> float:
+def bounded(odds: float, s: Rules) -> float:
+    """The probability behind log-odds, within what the schema and the settings allow."""
     lowest, highest = max(0.01, float(s["lowest"])), min(0.99, float(s["highest"]))
-    return round(min(max(sigmoid(taught.odds(present(deal, s), s)), lowest), highest), 4)
+    return round(min(max(sigmoid(odds), lowest), highest), 4)
 
 
 @agent(writes=Forecast)
@@ -77,8 +78,8 @@ def forecast(deal: Snapshot) -> Proposal:
     s = rules(deal.settings, FORECAST)
     if not is_open(deal, s):
         raise Skip("the deal is closed")
-    taught = model(s)
-    told, state = bounded(taught, deal, s), state_of(deal, s)
+    taught, look, state = model(s), present(deal, s), state_of(deal, s)
+    told = bounded(taught.odds(look, s), s)
     jump = jumped(deal, told, state, s)
     values = Forecast(revops_win_probability=told, revops_forecast_category=category(told, s))
-    return Proposal(values, s["sureness"]["jump" if jump else taught.way], f"{jump}{taught.why()}; {state}")
+    return Proposal(values, s["sureness"]["jump" if jump else taught.way], f"{jump}{taught.why(look, s)}; {state}")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -19,8 +20,8 @@ from typing import Any
 from agents.deals.accuracy import Accuracy, judged
 from agents.deals.forecast_model import Model, stage_rates, train
 from agents.deals.logit import sigmoid
-from agents.deals.looks import Seen, lives, looks
-from agents.deals.reading import held, outcome, rules
+from agents.deals.looks import Look, Seen, lives, looks
+from agents.deals.reading import outcome, rules
 from agents.forecasting import FORECAST
 
 Row = Mapping[str, Any]
@@ -75,57 +76,85 @@ def dealt_anew(rows: Sequence[Row], s: Rules, seed: int = 7) -> list[Row]:
     return [{**row, **dict.fromkeys(names, ""), names[0]: end} for row, end in zip(closed, ends, strict=True)]
 
 
-def split(rows: Sequence[Row], s: Rules) -> tuple[list[Row], list[Seen], float]:
-    """Deals that closed before a day, looks from that day on at the deals that closed later, and the day."""
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A model and its accuracy at deals that closed later; beside it the stage rates' and that of a fit not used."""
+
+    taught: Model
+    told: Accuracy
+    rates: Accuracy
+    tried: Accuracy | None
+
+
+def split(rows: Sequence[Row], s: Rules) -> tuple[list[Row], list[Seen]]:
+    """The deals that closed before a day, and looks from that day on at those that closed later."""
     ended = [life for life in lives(rows, s) if life.end is not None]
+    if not ended:
+        return [], []
     day = ended[int(len(ended) * EARLIER)].end or 0.0
     later = [life for life in ended if (life.end or 0.0) >= day]
-    return [life.row for life in ended if (life.end or 0.0) < day], [x for x in looks(later, s) if x.day >= day], day
+    return [life.row for life in ended if (life.end or 0.0) < day], [x for x in looks(later, s) if x.day >= day]
 
 
-def judge(rows: Sequence[Row], s: Rules) -> tuple[Model, Accuracy, Accuracy] | None:
-    """The model of the earlier deals, its accuracy at the later ones and that of the earlier deals' stage rates."""
-    earlier, later, _ = split(rows, s)
+def judge(rows: Sequence[Row], s: Rules) -> Judgement | None:
+    """What the deals that closed first teach, judged at the later ones; None where there are too few of either."""
+    earlier, later = split(rows, s)
     if not earlier or not later:
         return None
     taught, rates = train(earlier, s), stage_rates(looks(lives(earlier, s), s), s)
-    told = [(sigmoid(taught.odds(seen.look, s)), seen.won) for seen in later]
-    return taught, judged(told), judged([(sigmoid(rates.of(seen.look.stage)), seen.won) for seen in later])
+
+    def at(odds: Callable[[Look], float]) -> Accuracy:
+        return judged([(sigmoid(odds(seen.look)), seen.won) for seen in later])
+
+    told, base = at(lambda look: taught.odds(look, s)), at(lambda look: rates.of(look.stage))
+    return Judgement(taught, told, base, at(taught.fit.odds) if taught.fit else None)
 
 
 def report(title: str, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     s = rules(settings, FORECAST)
     closed = sum(outcome(row, s) is not None for row in rows)
-    lines = [f"{title}: {len(rows)} deals, {closed} closed", f"  all closed deals: {train(rows, s).why()}"]
+    lines = [f"{title}: {len(rows)} deals, {closed} closed", f"  all closed deals: {said(train(rows, s))}"]
     found = judge(rows, s)
     if found is None:
         return "\n".join([*lines, "  too few to be split into earlier and later"])
-    taught, told, rates = found
-    lines.append(f"  the earlier: {taught.why()}")
-    lines.append(f"  {told.count} looks at the later: Brier {told.brier:.4f}, stage rates {rates.brier:.4f}")
-    lines.append("  forecast      looks  mean   won")
-    lines += [f"  {b.low:.1f} to {b.high:.1f} {b.count:9}  {b.mean:.2f}  {b.won:.2f}" for b in told.bins]
+    lines.append(f"  the earlier {found.taught.deals}: {said(found.taught)}")
+    lines.append(f"  {found.told.count} looks at the later: Brier {found.told.brier:.4f}, {told_of(found)}")
+    lines.append("  forecast       looks  mean   won")
+    lines += [f"  {b.low:.1f} to {b.high:.1f} {b.count:9}  {b.mean:.2f}  {b.won:.2f}" for b in found.told.bins]
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str]) -> int:
-    given = Path(arguments[0]) if arguments else None
-    least = {"min_closed": 100}  # the earlier part of a small file has to be fitted, too
-    if given is not None:
-        rows = leadforge(given) if given.is_dir() else list(table(given))
-        known = [
-            name
-            for name in TRAITS
-            if any(held({name: row.get(name)}, name, {"fields": {name: [name]}}) for row in rows)
-        ]
-        for title, settings in (("without traits", least), (f"with {', '.join(known)}", least | {"traits": known})):
-            print(report(f"{given.name}, {title}", rows, settings))
-        print(report(f"{given.name}, outcomes dealt anew", dealt_anew(rows, rules({}, FORECAST)), least))
-    invented = made_up()
-    print(report("made up", invented, {"traits": ["lead_source"]}))
-    print(
-        report("made up, outcomes dealt anew", dealt_anew(invented, rules({}, FORECAST)), {"traits": ["lead_source"]})
+def said(taught: Model) -> str:
+    if taught.fitted is None or taught.rated is None:
+        return "too few for a fit, the settings' weights are used"
+    scores = f"cross-validated Brier {taught.fitted.brier:.4f}, stage rates {taught.rated.brier:.4f}"
+    return f"{scores}: " + ("the fit is used" if taught.way == "fit" else "not surely better, the stage rates are used")
+
+
+def told_of(found: Judgement) -> str:
+    told = f"stage rates {found.rates.brier:.4f}"
+    return (
+        told if found.tried is None or found.taught.way == "fit" else f"{told}, the unused fit {found.tried.brier:.4f}"
     )
+
+
+def given(path: Path) -> list[str]:
+    """The reports about a user's data."""
+    rows: Sequence[Row] = leadforge(path) if path.is_dir() else table(path)
+    known = [name for name in TRAITS if any(row.get(name) for row in rows)]
+    least: dict[str, Any] = {"min_closed": 100}  # the earlier part of a small file has to be fitted, too
+    tasks: list[tuple[str, Sequence[Row], dict[str, Any]]] = [("without traits", rows, least)]
+    tasks += [(f"with {', '.join(known)}", rows, least | {"traits": known})] if known else []
+    tasks += [("outcomes dealt anew", dealt_anew(rows, rules({}, FORECAST)), least)]
+    return [report(f"{path.name}, {title}", each, settings) for title, each, settings in tasks]
+
+
+def main(arguments: Sequence[str]) -> int:
+    invented, settings = made_up(), {"traits": ["lead_source"]}
+    told = given(Path(arguments[0])) if arguments else []
+    told.append(report("made up", invented, settings))
+    told.append(report("made up, outcomes dealt anew", dealt_anew(invented, rules({}, FORECAST)), settings))
+    print("\n\n".join(told))
     return 0
 
 

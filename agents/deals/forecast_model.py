@@ -24,6 +24,7 @@ from agents.deals.logit import fit, log_odds, sigmoid
 from agents.deals.looks import Look, Rules, Seen, lives, looks
 from agents.deals.reading import CODES
 
+COLUMNS = ("stage", "days in stage", "age", "amount", *CODES)  # then the traits
 BOUND = 3.0  # standard deviations beyond which a column says no more
 Rates = Mapping[str, float]
 
@@ -52,12 +53,8 @@ class Fit:
 
     def parts(self, look: Look) -> list[float]:
         """What each column adds to the log-odds, before calibration."""
-        return [
-            0.0 if raw is None or not scale else b * min(BOUND, max(-BOUND, (raw - mean) / scale))
-            for raw, mean, scale, b in zip(
-                columns(look, self.rates), self.means, self.scales, self.beta[1:], strict=True
-            )
-        ]
+        known = zip(columns(look, self.rates), self.means, self.scales, self.beta[1:], strict=True)
+        return [weight * _scaled(raw, mean, scale) for raw, mean, scale, weight in known]
 
     def odds(self, look: Look) -> float:
         return self.shift + self.slope * (self.beta[0] + sum(self.parts(look)))
@@ -66,7 +63,7 @@ class Fit:
 @dataclass(frozen=True, slots=True)
 class Model:
     """What the closed deals say. `fitted` and `rated` are the accuracy of fit and stage rates at deals unknown to them,
-    None where there are too few."""
+    None where there are too few. `fit` is kept where it is not used, too."""
 
     way: str  # "weights" | "fit" | "stage_rates"
     deals: int
@@ -77,23 +74,27 @@ class Model:
 
     def odds(self, look: Look, s: Rules) -> float:
         """The look's log-odds of being won."""
-        if self.fit is not None:
+        if self.way == "fit" and self.fit is not None:
             return self.fit.odds(look)
         base = self.stages.of(look.stage)
         return base + weighed(look, s) if self.way == "weights" else base
 
-    def why(self) -> str:
-        """Where the probability comes from."""
-        if self.fitted is None or self.rated is None:
+    def why(self, look: Look, s: Rules) -> str:
+        """Where the look's probability comes from."""
+        if self.fitted is None or self.rated is None or self.fit is None:
             return f"stage rate with the settings' weights, {self.deals} closed deals are too few for a fit"
         scores = f"Brier {self.fitted.brier:.3f}, stage rates {self.rated.brier:.3f}, cross-validated"
         if self.way == "fit":
-            return f"fitted to {self.deals} closed deals ({scores})"
-        return f"stage rate, since a fit to {self.deals} closed deals is not surely better ({scores})"
+            parts = zip((*COLUMNS, *s["traits"]), self.fit.parts(look), strict=True)
+            most = sorted((part for part in parts if abs(part[1]) >= 0.05), key=lambda part: -abs(part[1]))[:2]
+            told = " and ".join(f"{name} {part:+.1f}" for name, part in most) or "nothing out of the ordinary"
+            return f"{told}, fitted to {self.deals} closed deals ({scores})"
+        rate = "stage rate" if any(self.stages.odds) else "share won of closed deals, which tell no stages"
+        return f"{rate}: a fit to {self.deals} closed deals is not surely better ({scores})"
 
 
 def columns(look: Look, rates: Sequence[Rate]) -> list[float | None]:
-    """The numbers a fit goes by: stage, days in it, age, amount, each flag, each trait."""
+    """The numbers a fit goes by, as COLUMNS names them."""
     flags = look.flags
     found = [
         rates[0].of(look.stage) if look.stage else None,
@@ -135,7 +136,7 @@ def train(rows: Iterable[Mapping[str, Any]], s: Rules) -> Model:
         way="fit" if better else "stage_rates",
         deals=len(ended),
         stages=stage_rates(seen, s),
-        fit=fitted(seen, s, slope, shift) if better else None,
+        fit=fitted(seen, s, slope, shift),
         fitted=judged(fits),
         rated=judged(bases),
     )
@@ -183,12 +184,16 @@ def fitted(seen: Sequence[Seen], s: Rules, slope: float = 1.0, shift: float = 0.
     rates = (stage_rates(seen, s), *(_trait_rate(seen, n, weight, s) for n in range(len(s["traits"]))))
     raw = list(zip(*(columns(look.look, rates) for look in seen), strict=True))
     means, scales = zip(*map(_spread, raw), strict=True)
-    shown = [
-        [0.0 if x is None or not scale else min(BOUND, max(-BOUND, (x - mean) / scale)) for x in column]
-        for column, mean, scale in zip(raw, means, scales, strict=True)
-    ]
+    live = [place for place, scale in enumerate(scales) if scale]
+    shown = [[_scaled(x, means[place], scales[place]) for x in raw[place]] for place in live]
     beta = fit(shown, [look.won for look in seen], weight, s["l2"])
-    return Fit(rates, means, scales, tuple(beta), slope, shift)
+    weights = dict(zip(live, beta[1:], strict=True))
+    return Fit(rates, means, scales, (beta[0], *(weights.get(n, 0.0) for n in range(len(raw)))), slope, shift)
+
+
+def _scaled(raw: float | None, mean: float, scale: float) -> float:
+    """A column's number as the fit sees it; what is unknown is as the average, what never varied has no say."""
+    return 0.0 if raw is None or not scale else min(BOUND, max(-BOUND, (raw - mean) / scale))
 
 
 def _spread(column: Sequence[float | None]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from operator import mul
 
 Column = Sequence[float]
-STEPS, CLOSE_ENOUGH = 50, 1e-8
+STEPS, CLOSE_ENOUGH = 50, 1e-6
 
 
 def sigmoid(odds: float) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,7 +83,9 @@ def traits_of(values: Row, s: Rules) -> tuple[str, ...]:
 
 def lives(rows: Iterable[Row], s: Rules) -> list[Life]:
     """The closed deals among the rows, in the order of closing; only the last `max_closed`."""
-    found = [_life(row, won, s) for row in rows if (won := outcome(row, s)) is not None]
+    ended = [(row, won) for row in rows if (won := outcome(row, s)) is not None]
+    order = _order([spent(row) for row, _ in ended], s)
+    found = [_life(row, won, order, s) for row, won in ended]
     found.sort(key=lambda life: -math.inf if life.end is None else life.end)
     return found[-int(s["max_closed"]) :]
 
@@ -94,9 +97,17 @@ def looks(closed: list[Life], s: Rules) -> list[Seen]:
     return [Seen(n, life.won, day, look) for n, life in enumerate(closed) for day, look in _looks(life, step, s)]
 
 
-def _life(row: Row, won: bool, s: Rules) -> Life:
+def _order(stays: Iterable[Iterable[str]], s: Rules) -> dict[str, int]:
+    """Stage -> its place: as in `stages`, then those that more deals came to before those that fewer came to."""
+    came = Counter(stage for each in stays for stage in each)
+    known = {stage: place for place, stage in enumerate(s["stages"])}
+    ranked = sorted(came, key=lambda stage: (known.get(stage, len(known)), -came[stage], stage))
+    return {stage: place for place, stage in enumerate(ranked)}
+
+
+def _life(row: Row, won: bool, order: Mapping[str, int], s: Rules) -> Life:
     start, end = _day(held(row, "created", s)), _day(held(row, "closed", s))
-    entered = sorted(_entered(row, s)) or _in_order(row, start, s)
+    entered = sorted(_entered(row, s)) or _in_order(row, start, order, s)
     if entered and start is None:
         start = entered[0][0]
     if start is not None and end is not None and end < start:
@@ -121,15 +132,14 @@ def _entered(row: Row, s: Rules) -> Iterator[tuple[float, str]]:
             yield day, match[1]
 
 
-def _in_order(row: Row, start: float | None, s: Rules) -> list[tuple[float, str]]:
-    """The same from days in stages, one after the other in the order of `stages`, else that of the columns."""
-    known, found, day = {stage: n for n, stage in enumerate(s["stages"])}, [], start
-    if day is None:
-        return []
-    for stage, stay in sorted(spent(row).items(), key=lambda item: known.get(item[0], len(known))):
-        if not _closes(stage, s):
-            found.append((day, stage))
-            day += stay
+def _in_order(row: Row, start: float | None, order: Mapping[str, int], s: Rules) -> list[tuple[float, str]]:
+    """The same from days in stages, one after the other."""
+    found: list[tuple[float, str]] = []
+    if start is not None:
+        for stage, stay in sorted(spent(row).items(), key=lambda item: order[item[0]]):
+            if not _closes(stage, s):
+                found.append((start, stage))
+                start += stay
     return found
 
 

@@ -52,8 +52,11 @@ def _rules(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 
 def held(values: Mapping[str, Any], name: str, s: Mapping[str, Any]) -> Any:
     """The first filled field among those that may hold `name`; None where none is."""
-    found = (values.get(column) for column in s["fields"][name])
-    return next((value for value in found if value is not None and value != ""), None)
+    for column in s["fields"][name]:
+        value = values.get(column)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def money(raw: Any) -> Decimal | None:
@@ -129,4 +132,5 @@ def label(deal: Snapshot, s: Mapping[str, Any]) -> str:
 
 def open_codes(deal: Snapshot) -> tuple[str, ...]:
     """The deal's open findings that deal inspection knows, in its order."""
-    return tuple(code for code in CODES if any(flag.code == code for flag in deal.flags))
+    raised = {flag.code for flag in deal.flags}
+    return tuple(code for code in CODES if code in raised)
