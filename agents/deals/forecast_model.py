@@ -125,7 +125,7 @@ def train(rows: Iterable[Mapping[str, Any]], s: Rules) -> Model:
     """The model of these closed deals; rows of open ones are passed over."""
     ended = lives(rows, s)
     seen = looks(ended, s)
-    if len(ended) < max(s["min_closed"], 2 * s["folds"]) or not seen:
+    if len(ended) < max(s["min_closed"], 2 * folds_of(s)) or not seen:
         return Model("weights", len(ended), stage_rates(seen, s, s["stage_rates"]))
     odds, rated = crossed(seen, s)
     slope, shift = calibrated(odds, seen)
@@ -142,9 +142,13 @@ def train(rows: Iterable[Mapping[str, Any]], s: Rules) -> Model:
     )
 
 
+def folds_of(s: Rules) -> int:
+    return max(2, int(s["folds"]))
+
+
 def crossed(seen: Sequence[Seen], s: Rules) -> tuple[list[float], list[float]]:
     """Log-odds of each look by a fit and by stage rates, both made of the deals of the other folds."""
-    folds = int(s["folds"])
+    folds = folds_of(s)
     fits, rates = [0.0] * len(seen), [0.0] * len(seen)
     for fold in range(folds):
         others = [look for look in seen if look.deal % folds != fold]
@@ -157,7 +161,7 @@ def crossed(seen: Sequence[Seen], s: Rules) -> tuple[list[float], list[float]]:
 
 def crossed_calibration(odds: Sequence[float], seen: Sequence[Seen], s: Rules) -> list[float]:
     """The log-odds calibrated, each fold's by the others'."""
-    folds = int(s["folds"])
+    folds = folds_of(s)
     found = [0.0] * len(seen)
     for fold in range(folds):
         others = [place for place, look in enumerate(seen) if look.deal % folds != fold]

@@ -93,7 +93,7 @@ def lives(rows: Iterable[Row], s: Rules) -> list[Life]:
 def looks(closed: list[Life], s: Rules) -> list[Seen]:
     """Every look at the closed deals; one without age or stage where a deal's times are not known."""
     whole = sum(life.end - life.start for life in closed if life.start is not None and life.end is not None)
-    step = max(float(s["look_days"]), math.ceil(whole / s["max_looks"]), 1.0)
+    step = max(float(s["look_days"]), math.ceil(whole / max(1, s["max_looks"])), 1.0)
     return [Seen(n, life.won, day, look) for n, life in enumerate(closed) for day, look in _looks(life, step, s)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -21,6 +22,7 @@ from agent_snapshots import NOW, confidence_of, snap, values_of
 from agents.deals import evaluate, forecast_model, logit
 from agents.deals.kept import Kept
 from agents.deals.looks import Look, Seen, lives, looks
+from agents.deals.reading import DATA as READING_DATA
 from agents.deals.reading import rules
 from agents.forecasting import FORECAST, category, forecast
 from revops_lite import Flag, Skip, Snapshot
@@ -324,6 +326,13 @@ def test_what_others_did_to_the_deal_is_no_forecast() -> None:
     assert confidence_of(found, "revops_win_probability") == 0.8
 
 
+def test_every_setting_stands_in_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding="utf-8")
+    told = page.partition("\n## forecasting\n")[2].partition("\n## ")[0]
+    own = tomllib.loads((READING_DATA / "forecast.toml").read_text(encoding="utf-8"))
+    assert [name for name in own if f"`{name}`" not in told] == []
+
+
 # ---- what is kept --------------------------------------------------------------------------------------------------
 
 
@@ -405,9 +414,8 @@ def test_opportunities_that_tell_nothing_of_their_ends_get_the_share_won() -> No
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data set at {DATA}")
-def test_the_check_prints_scores_and_a_calibration_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate.main([str(DATA)]) == 0
-    told = capsys.readouterr().out
-    assert told.count("not surely better, the stage rates are used") == 8
-    assert told.count("the fit is used") == 2
-    assert told.count("forecast       looks  mean   won") == 5
+def test_the_check_prints_scores_and_a_calibration_table_of_later_deals() -> None:
+    told = "\n".join(evaluate.given(DATA))
+    assert told.count("not surely better, the stage rates are used") == 6
+    assert told.count("forecast       looks  mean   won") == 3
+    assert ", the unused fit 0.2" in told
