@@ -131,7 +131,8 @@ def train(rows: Iterable[Mapping[str, Any]], s: Rules) -> Model:
     slope, shift = calibrated(odds, seen)
     fits = [(sigmoid(z), look.won) for z, look in zip(crossed_calibration(odds, seen, s), seen, strict=True)]
     bases = [(sigmoid(z), look.won) for z, look in zip(rated, seen, strict=True)]
-    better = surely_better(fits, bases, [look.deal for look in seen], s["sure_better"])
+    # Without a slope the fit tells deals apart by nothing, whatever its score.
+    better = slope > 0 and surely_better(fits, bases, [look.deal for look in seen], s["sure_better"])
     return Model(
         way="fit" if better else "stage_rates",
         deals=len(ended),
@@ -174,8 +175,9 @@ def crossed_calibration(odds: Sequence[float], seen: Sequence[Seen], s: Rules) -
 
 def calibrated(odds: Sequence[float], seen: Sequence[Seen]) -> tuple[float, float]:
     """Slope and shift that make log-odds fit the outcomes (Platt), held near slope 1 and never turned round."""
-    shift, slope = fit([odds], [look.won for look in seen], weight_of(seen), 1.0, [1.0])
-    return (slope, shift) if slope > 0 else (0.0, shift)
+    won = [look.won for look in seen]
+    shift, slope = fit([odds], won, weight_of(seen), 1.0, [1.0])
+    return (slope, shift) if slope > 0 else (0.0, fit([], won, weight_of(seen), 0.0)[0])
 
 
 def weight_of(seen: Sequence[Seen]) -> float:
