@@ -65,7 +65,7 @@ def slipped_close(deal: Snapshot, s: Rules) -> str | None:
     due, now = when(deal, "close", s), deal.now
     if due and due.date() < now.date():
         return f"the close date {due:%Y-%m-%d} is past"
-    dates = [date for _, value in changes(deal, "close_history", s) if (date := moment(value))]
+    dates = [date for _, value in changes(deal.values, "close_history", s) if (date := moment(value))]
     told = span(held(deal.values, "close_moves", s))
     moves = max(sum(later > earlier for earlier, later in pairwise(dates)), told[0] if told else 0)
     if moves >= s["slipped_moves"]:
@@ -107,7 +107,7 @@ def amount_missing(deal: Snapshot, s: Rules) -> str | None:
 
 
 def amount_changed(deal: Snapshot, s: Rules) -> str | None:
-    history, amount = changes(deal, "amount_history", s), money(held(deal.values, "amount", s))
+    history, amount = changes(deal.values, "amount_history", s), money(held(deal.values, "amount", s))
     if not history or not amount:
         return UNKNOWN
     since = deal.now - timedelta(days=s["amount_change_days"])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from functools import lru_cache
-from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from urllib.parse import quote
 
+from agents.deals.kept import Kept
 from agents.deals.reading import held, outcome
 from agents.evidence.reading import moment, span
 
@@ -21,8 +22,30 @@ SPENT = re.compile(r"(days_in|hs_time_in|hs_v2_time_in)_(.+)")  # HubSpot's are 
 MS_A_DAY = 86_400_000
 
 
-@lru_cache(maxsize=8)
-def _rows(path: str, table: str, _mtime: int) -> tuple[Row, ...]:
+Stamp = tuple[str, str, int, int]
+
+
+def stamp(s: Mapping[str, Any]) -> Stamp | None:
+    """Path, table, time and size of the file in settings.closed_deals: what a result made of it is kept by.
+
+    None without the setting. Raises FileNotFoundError where there is no such file.
+    """
+    name = str(s.get("closed_deals") or "")
+    if not name:
+        return None
+    path = os.path.abspath(name)
+    try:
+        found = os.stat(path)
+    except OSError:
+        found = None
+    if found is None or not S_ISREG(found.st_mode):
+        raise FileNotFoundError(
+            f"settings.closed_deals: there is no file {name}; correct the path or remove the setting"
+        )
+    return path, str(s["closed_deals_table"]), found.st_mtime_ns, found.st_size
+
+
+def _read(path: str, table: str) -> tuple[Row, ...]:
     try:
         if path.endswith(".csv"):
             with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -36,19 +59,17 @@ def _rows(path: str, table: str, _mtime: int) -> tuple[Row, ...]:
         ) from error
 
 
+ROWS: Kept[tuple[Row, ...]] = Kept()
+LIMITS: Kept[dict[str, float]] = Kept()
+
+
 def rows(s: Mapping[str, Any]) -> tuple[Row, ...]:
     """The rows of the file in settings.closed_deals, read again when it changes; none without the setting.
 
     Raises FileNotFoundError where there is no such file, ValueError where it cannot be read.
     """
-    path = Path(str(s.get("closed_deals") or ""))
-    if not path.name:
-        return ()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"settings.closed_deals: there is no file {path}; correct the path or remove the setting"
-        )
-    return _rows(str(path.resolve()), str(s["closed_deals_table"]), path.stat().st_mtime_ns)
+    known = stamp(s)
+    return ROWS.get(known, lambda: _read(known[0], known[1])) if known else ()
 
 
 def spent(row: Row) -> dict[str, float]:
@@ -61,8 +82,15 @@ def spent(row: Row) -> dict[str, float]:
     return found
 
 
-def limits(s: Mapping[str, Any]) -> dict[str, float]:
-    """Stage -> days that all but the slowest won deals stayed; "*" is the whole way from made to won."""
+def limits(s: Mapping[str, Any]) -> Mapping[str, float]:
+    """Stage -> days that all but the slowest won deals stayed; "*" is the whole way from made to won.
+
+    Worked out once per state of the file and settings.
+    """
+    return LIMITS.get((stamp(s), s), lambda: _limits(s))
+
+
+def _limits(s: Mapping[str, Any]) -> dict[str, float]:
     stays: dict[str, list[float]] = {}
     for row in rows(s):
         if outcome(row, s):

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from agents.deals.kept import Kept
 from agents.evidence.reading import moment, text, yes
 from revops_lite import Snapshot
 
@@ -24,8 +26,19 @@ CODES = tuple(DEFAULTS["severity"])
 DAY = 86400.0
 
 
-def rules(settings: Mapping[str, Any], defaults: Mapping[str, Any] = DEFAULTS) -> dict[str, Any]:
-    """The settings over the defaults. Raises ValueError where `fields` is no table of names."""
+# The settings are the caller's, who may change them.
+RULES: Kept[Mapping[str, Any]] = Kept(16, lambda key: (key[0], deepcopy(dict(key[1]))))
+
+
+def rules(settings: Mapping[str, Any], defaults: Mapping[str, Any] = DEFAULTS) -> Mapping[str, Any]:
+    """The settings over the defaults; equal settings get the same answer, which nobody may change.
+
+    Raises ValueError where `fields` is no table of names.
+    """
+    return RULES.get((id(defaults), settings), lambda: _rules(settings, defaults))
+
+
+def _rules(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     own = settings.get("fields", {})
     if not isinstance(own, Mapping):
         raise ValueError('settings.fields: has to be a table, such as fields = { amount = "estimated_acv" }')
@@ -39,8 +52,11 @@ def rules(settings: Mapping[str, Any], defaults: Mapping[str, Any] = DEFAULTS) -
 
 def held(values: Mapping[str, Any], name: str, s: Mapping[str, Any]) -> Any:
     """The first filled field among those that may hold `name`; None where none is."""
-    found = (values.get(column) for column in s["fields"][name])
-    return next((value for value in found if value is not None and value != ""), None)
+    for column in s["fields"][name]:
+        value = values.get(column)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def money(raw: Any) -> Decimal | None:
@@ -93,9 +109,9 @@ def in_stage(deal: Snapshot, s: Mapping[str, Any]) -> tuple[float | None, bool]:
     return days(deal.now, entered or when(deal, "created", s)), entered is not None
 
 
-def changes(deal: Snapshot, name: str, s: Mapping[str, Any]) -> list[tuple[datetime, Any]]:
+def changes(values: Mapping[str, Any], name: str, s: Mapping[str, Any]) -> list[tuple[datetime, Any]]:
     """A field's past values, oldest first: a list of {value, timestamp} as HubSpot gives it, or that as JSON."""
-    raw = held(deal.values, name, s)
+    raw = held(values, name, s)
     if isinstance(raw, str):
         try:
             raw = json.loads(raw[:100_000])
@@ -116,4 +132,5 @@ def label(deal: Snapshot, s: Mapping[str, Any]) -> str:
 
 def open_codes(deal: Snapshot) -> tuple[str, ...]:
     """The deal's open findings that deal inspection knows, in its order."""
-    return tuple(code for code in CODES if any(flag.code == code for flag in deal.flags))
+    raised = {flag.code for flag in deal.flags}
+    return tuple(code for code in CODES if code in raised)
