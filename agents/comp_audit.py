@@ -1,8 +1,10 @@
 """Comp audit: what each flagged deal does to payouts, and whether agents changed what somebody is paid by.
 
-`gather = "all"`: one call with every deal that pays in the period. Each deal gets its verdict: "block" where an agent
-changed its amount, close date, stage, owner or splits inside an open pay period, "warn" where the payout with it
-differs from the payout without it by more than the tolerance, or cannot be computed, else "pass".
+`gather = "all"`: one call with every deal that pays in the period. Each flagged deal gets its verdict: "block" where an
+agent has changed its amount, close date, stage, owner or splits inside an open pay period, "warn" where the payout with
+it differs from the payout without it by more than the tolerance, or cannot be computed, else "pass". A verdict that the
+deal holds already is not proposed again. What keeps agents from such a change is [governance.pay]; here it is found
+where that table was not in force.
 
 Settings: `plan` (TOML file; data/comp_plan.toml is the example), `tolerance` ("0.00", in the plan's currency), `people`
 (writers that are no agents), `only_flagged` (true: deals without an open flag only count towards payouts), and the
@@ -11,7 +13,7 @@ Settings: `plan` (TOML file; data/comp_plan.toml is the example), `tolerance` ("
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,13 +21,15 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
-from agents.deals.pay import Period, Plan, Sale, load, payouts
+from agents.deals.ledger import Ledger
+from agents.deals.pay import Period, Plan, Sale, load
 from agents.deals.reading import DATA, held, money, outcome, rules, when
 from agents.evidence.reading import text
 from revops_lite import Proposal, Skip, Snapshot, agent
 
 GUARDED = ("amount", "close", "closed", "stage", "owner", "splits")
 PEOPLE = ("crm", "person", "event", "import")
+BY_PERSON = ("review:", "person:", "rollback:")
 Rules = Mapping[str, Any]
 
 
@@ -79,15 +83,16 @@ def sale_of(deal: Snapshot, plan: Plan, s: Rules) -> Sale | None:
 
 
 def tampered(deal: Snapshot, plan: Plan, s: Rules) -> str:
-    """Which guarded field an agent changed inside an open pay period, "" if none did."""
+    """Which guarded field an agent changed inside an open pay period, "" if none did. A value that was only proposed
+    has changed nothing: it may have been withheld."""
     guarded = {column for name in GUARDED for column in s["fields"][name]}
     zone = ZoneInfo(str(s.get("timezone", "UTC")))
     for touch in deal.history:
-        by_person = touch.agent in s.get("people", PEOPLE) or touch.agent.startswith(("review:", "person:"))
+        by_person = touch.agent in s.get("people", PEOPLE) or touch.agent.startswith(BY_PERSON)
         changed = sorted(guarded & set(touch.fields))
         at = datetime.fromtimestamp(touch.at, UTC).astimezone(zone).date()
         period = plan.period_of(at)
-        if changed and not by_person and touch.outcome == "done" and period and period.open:
+        if changed and not by_person and touch.outcome == "write.applied" and period and period.open:
             return f"{touch.agent} changed {', '.join(changed)} on {at} in the open pay period {told(period)}"
     return ""
 
@@ -96,22 +101,18 @@ def told(period: Period) -> str:
     return f"{period.start} to {period.end}"
 
 
-def difference(plan: Plan, sale: Sale, sales: Sequence[Sale]) -> tuple[Decimal, str]:
+def difference(ledger: Ledger, sale: Sale) -> tuple[Decimal, str]:
     """What all payouts together are more with the sale than without it, and the sentence that says so."""
-    changes: dict[str, Decimal] = {}
-    for period in plan.periods:
-        if period.has(sale.closed) or period.has(sale.cancelled):
-            least = payouts(plan, [other for other in sales if other.id != sale.id], period)
-            for rep, paid in payouts(plan, sales, period).items():
-                changes[rep] = changes.get(rep, Decimal(0)) + paid - least.get(rep, Decimal(0))
-    said = [f"{rep} {change:+,f}" for rep, change in sorted(changes.items()) if change]
+    changes = ledger.changes(sale)
+    said = [f"{rep} {change:+,f}" for rep, change in sorted(changes.items())]
     total = sum((abs(change) for change in changes.values()), Decimal(0))
-    return total, f"with it the payout changes by {', '.join(said)} {plan.currency}" if said else "no payout changes"
+    told = f"with it the payout changes by {', '.join(said)} {ledger.plan.currency}"
+    return total, told if said else "no payout changes"
 
 
 @agent(writes=Audit)
 def audit(deals: list[Snapshot]) -> list[Proposal]:
-    """Verdict, difference in pay and rule of every flagged deal."""
+    """Verdict, difference in pay and rule of every flagged deal, where they are not what it holds already."""
     if not deals:
         raise Skip("no deals")
     s = rules(deals[0].settings)
@@ -126,17 +127,18 @@ def audit(deals: list[Snapshot]) -> list[Proposal]:
         except ValueError as error:
             problems[deal.record] = str(error)
     # A deal that is open counts only in its own comparison: nobody is paid by it yet.
-    paid = [sale for deal in deals if (sale := sales.get(deal.record)) and outcome(deal.values, s)]
+    ledger = Ledger(plan, [sale for deal in deals if (sale := sales.get(deal.record)) and outcome(deal.values, s)])
     found = []
     for deal in deals:
         if not deal.flags and s.get("only_flagged", True):
             continue
         amount, why = Decimal(0), problems.get(deal.record, "it pays nobody in this state")
         if sale := sales.get(deal.record):
-            amount, why = difference(plan, sale, [other for other in paid if other.id != sale.id] + [sale])
+            amount, why = difference(ledger, sale)
         blocked = tampered(deal, plan, s)
         status = "block" if blocked else "warn" if deal.record in problems or amount > tolerance else "pass"
         reason = f"{blocked}; {why}" if blocked else why
         values = Audit(revops_comp_status=status, revops_comp_reason=f"{reason} (plan {plan.version})"[:1000])
-        found.append(Proposal(values, 0.95, f"recomputed by plan {plan.version}", target=deal.record))
+        if any(deal.get(name) != value for name, value in values):
+            found.append(Proposal(values, 0.95, f"recomputed by plan {plan.version}", target=deal.record))
     return found

@@ -81,6 +81,24 @@ class FieldPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class PayPeriod:
+    """One pay period: `start` <= t < `end` in seconds since 1970; `label` is its days, as people write them."""
+
+    start: float
+    end: float
+    open: bool
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayPeriods:
+    """`[governance.pay]`: the fields that somebody is paid by ("kind.field"), and the plan's periods."""
+
+    fields: frozenset[str]
+    periods: tuple[PayPeriod, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Governance:
     """`[governance]`: what holds for all agents; times in seconds, shares 0..1."""
 
@@ -92,6 +110,7 @@ class Governance:
     hold_field: str | None = "legal_hold"
     mode: Mode = Mode.AUTO
     fields: Mapping[str, FieldPolicy] = field(default_factory=dict)  # by "kind.field"
+    pay: PayPeriods | None = None
 
 
 @dataclass(frozen=True, slots=True)

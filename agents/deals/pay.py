@@ -9,7 +9,7 @@ credit.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, InvalidOperation
@@ -60,12 +60,14 @@ class Plan:
         return next((period for period in self.periods if period.has(day)), None)
 
     def rounded(self, amount: Decimal) -> Decimal:
-        return amount.quantize(self.round_to, ROUNDINGS[self.rounding])
+        """To the next whole multiple of `round_to`; what is taken back is rounded like what was paid, never -0.00."""
+        return (amount / self.round_to).quantize(ONE, ROUNDINGS[self.rounding]) * self.round_to + ZERO
 
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """A deal as pay sees it. `splits` are (rep, share 0..1), one pair (owner, 1) where it is not split."""
+    """A deal as pay sees it, its amount 0 or more. `splits` are (rep, share 0..1): one pair (owner, 1) where it is not
+    split."""
 
     id: str
     amount: Decimal
@@ -115,6 +117,10 @@ def parse(raw: Mapping[str, Any], path: str = "plan") -> Plan:
         round_each=_one_of(raw, "round_each", ("deal", "total"), path),
         periods=tuple(_period(each, path) for each in raw.get("periods", [])),
     )
+    if plan.clawback_share > 1:
+        raise ValueError(
+            f"{path}: clawback.share = {plan.clawback_share} takes back more than was paid; 1 is all of it"
+        )
     if plan.quota <= 0 or any(quota <= 0 for quota in plan.quotas.values()) or plan.round_to <= 0:
         raise ValueError(f"{path}: quotas and round_to have to be more than 0")
     return plan
@@ -167,17 +173,28 @@ def payouts(plan: Plan, sales: Iterable[Sale], period: Period) -> dict[str, Deci
     credited: dict[str, Decimal] = {}
     paid: dict[str, Decimal] = {}
     for sale in sorted(sales, key=lambda each: (each.closed, each.id)):
-        for rep, share in sale.splits:
-            credit = worth(plan, sale) * share
-            back = credit * plan.clawback_share if clawed(plan, sale, period) else ZERO
-            if period.has(sale.closed):
+        for rep, amount, counts in parts(plan, sale, period):
+            earned = amount * plan.rate
+            if counts:
                 before = credited.get(rep, ZERO)
-                earned = commission(plan, plan.quotas.get(rep, plan.quota), before, credit - back)
-                credited[rep] = before + credit - back
-            else:
-                earned = -back * plan.rate
-            paid[rep] = paid.get(rep, ZERO) + (plan.rounded(earned) if plan.round_each == "deal" else earned)
+                earned = commission(plan, plan.quotas.get(rep, plan.quota), before, amount)
+                credited[rep] = before + amount
+            paid[rep] = paid.get(rep, ZERO) + paid_for(plan, earned)
     return {rep: plan.rounded(amount) for rep, amount in paid.items()}
+
+
+def parts(plan: Plan, sale: Sale, period: Period) -> Iterator[tuple[str, Decimal, bool]]:
+    """(rep, credit, True) where the sale is credited in this period, else (rep, what of it is given back, False)."""
+    whole, back = worth(plan, sale), plan.clawback_share if clawed(plan, sale, period) else ZERO
+    counts = period.has(sale.closed)
+    for rep, share in sale.splits:
+        credit = whole * share
+        yield rep, credit - credit * back if counts else -credit * back, counts
+
+
+def paid_for(plan: Plan, earned: Decimal) -> Decimal:
+    """What one deal's commission adds to the payout."""
+    return plan.rounded(earned) if plan.round_each == "deal" else earned
 
 
 def worth(plan: Plan, sale: Sale) -> Decimal:

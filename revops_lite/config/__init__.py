@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from revops_lite.config.checks import check_sections, check_writable
 from revops_lite.config.credentials import is_reference, secret
 from revops_lite.config.durations import seconds, spell
 from revops_lite.config.entries import import_from, load_agents
+from revops_lite.config.pay import pay_periods
 from revops_lite.config.positions import lines_of, nearest
-from revops_lite.config.problems import Finding, Problem, printable
+from revops_lite.config.problems import Finding, Problem, not_toml, printable
 from revops_lite.config.problems import spell as spell_key
 from revops_lite.config.settings import Settings, build
 from revops_lite.config.shape import read
@@ -28,6 +28,7 @@ from revops_lite.config.tables import (
 )
 from revops_lite.config.workflow_checks import check_workflows
 from revops_lite.errors import ConfigError
+from revops_lite.policy import PayPeriods
 from revops_lite.registry import AgentSpec
 
 __all__ = [
@@ -76,7 +77,7 @@ def examine(path: Path, *, agents: bool = True) -> Examined:
     except RecursionError:
         return Examined(None, (Finding(str(path), None, "", "lists or tables are nested too deeply; write it flat"),))
     except ValueError as error:
-        return Examined(None, (_syntax(path, text, str(error)),))
+        return Examined(None, (not_toml(str(path), text, str(error)),))
     config, problems = read(data)
     home = path.expanduser().absolute()
     specs: dict[str, AgentSpec] = {}
@@ -84,9 +85,17 @@ def examine(path: Path, *, agents: bool = True) -> Examined:
         specs, more = load_agents(config.agents, home.parent)
         problems += more
     problems += _meaning(config, data, specs if agents else None)
-    if problems:
-        return Examined(None, _located(path, text, problems))
-    return Examined(build(config, home, specs, tuple(_warnings(config, data))))
+    pay, plans = _pay(config, path, problems)
+    if problems or plans:
+        return Examined(None, (*_located(path, text, problems), *plans))
+    return Examined(build(config, home, specs, pay, tuple(_warnings(config, data))))
+
+
+def _pay(config: Config, path: Path, problems: list[Problem]) -> tuple[PayPeriods | None, list[Finding]]:
+    table = config.governance.pay
+    if table is None or any(key == ("timezone",) for key, _ in problems):  # whose days they are is not known
+        return None, []
+    return pay_periods(table, path.expanduser(), config.timezone)
 
 
 def _meaning(config: Config, data: dict[str, Any], specs: dict[str, AgentSpec] | None) -> Iterator[Problem]:
@@ -114,15 +123,6 @@ def _located(path: Path, text: str, problems: list[Problem]) -> tuple[Finding, .
         Finding(str(path), nearest(lines, key), spell_key(key), printable(problem)) for key, problem in problems
     ]
     return tuple(sorted(dict.fromkeys(findings), key=lambda finding: finding.line or 0))
-
-
-def _syntax(path: Path, text: str, message: str) -> Finding:
-    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", message)
-    if place is None:
-        return Finding(str(path), None, "", f"not valid TOML: {printable(message)}")
-    line = int(place[1]) if place[1] else text.count("\n") + 1
-    column = f" (column {place[2]})" if place[2] else " (the file ends too early)"
-    return Finding(str(path), line, "", f"not valid TOML: {printable(message[: place.start()])}{column}")
 
 
 def _text(path: Path) -> str:

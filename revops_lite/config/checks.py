@@ -181,6 +181,17 @@ def _governance(governance: GovernanceTable, agents: Collection[str]) -> Iterato
                 yield Problem((*key, "priority", index), unknown("agent", agent, agents, f"add [agents.{agent}]"))
         if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
             yield Problem((*key, "minimum"), f"is more than maximum ({field.maximum}); no value would pass")
+    if governance.pay is not None:
+        yield from _paying(governance.pay.fields)
+
+
+def _paying(fields: tuple[str, ...]) -> Iterator[Problem]:
+    key: Key = ("governance", "pay", "fields")
+    if not fields:
+        yield Problem(key, "names no field: nothing would be guarded; name some, or remove [governance.pay]")
+    for index, name in enumerate(fields):
+        if not _DOTTED.fullmatch(name):
+            yield Problem((*key, index), 'takes "kind.field", like "deal.amount"')
 
 
 def _agent(name: str, agent: AgentTable, ours: Mapping[str | None, str]) -> Iterator[Problem]:

@@ -68,3 +68,13 @@ def suggest(word: str, known: Collection[str], otherwise: str = "") -> str:
 def unknown(what: str, word: str, known: Collection[str], otherwise: str = "") -> str:
     """`unknown agent 'scorng'; did you mean 'scoring'?`"""
     return f"unknown {what} {quoted(word, chr(39))}{suggest(word, known, otherwise)}"
+
+
+def not_toml(file: str, text: str, message: str) -> Finding:
+    """What tomllib says against a file, with its line."""
+    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", message)
+    if place is None:
+        return Finding(file, None, "", f"not valid TOML: {printable(message)}")
+    line = int(place[1]) if place[1] else text.count("\n") + 1
+    column = f" (column {place[2]})" if place[2] else " (the file ends too early)"
+    return Finding(file, line, "", f"not valid TOML: {printable(message[: place.start()])}{column}")

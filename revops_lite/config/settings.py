@@ -23,7 +23,16 @@ from revops_lite.config.tables import (
 )
 from revops_lite.config.workflow_checks import pointers, step_defs
 from revops_lite.models import Mode
-from revops_lite.policy import AgentPolicy, BreakerPolicy, FieldPolicy, Governance, Over, Rulebook, WorkflowDef
+from revops_lite.policy import (
+    AgentPolicy,
+    BreakerPolicy,
+    FieldPolicy,
+    Governance,
+    Over,
+    PayPeriods,
+    Rulebook,
+    WorkflowDef,
+)
 from revops_lite.registry import AgentSpec
 
 QUEUE = "agents"
@@ -66,8 +75,11 @@ class Settings:
         return self.secret(self.redis.url) if is_reference(self.redis.url) else self.redis.url
 
 
-def build(config: Config, path: Path, specs: Mapping[str, AgentSpec], warnings: tuple[str, ...]) -> Settings:
-    """Settings from a configuration without findings; `specs` are the imported agents, empty when none was."""
+def build(
+    config: Config, path: Path, specs: Mapping[str, AgentSpec], pay: PayPeriods | None, warnings: tuple[str, ...]
+) -> Settings:
+    """Settings from a configuration without findings; `specs` are the imported agents, empty when none was, `pay` is
+    what `[governance.pay]` leads to."""
     root = path.parent
     crm = config.crm.model_copy(update={"path": root / config.crm.path.expanduser()})
     return Settings(
@@ -80,7 +92,7 @@ def build(config: Config, path: Path, specs: Mapping[str, AgentSpec], warnings: 
         workers=config.workers,
         review=config.review,
         audit=config.audit,
-        rulebook=_rulebook(config, specs),
+        rulebook=_rulebook(config, specs, pay),
         warnings=warnings,
     )
 
@@ -101,11 +113,11 @@ def _notify(notify: NotifySettings, root: Path) -> NotifySettings:
     return notify.model_copy(update={"channels": absolute, "ops": notify.ops or notify.default})
 
 
-def _rulebook(config: Config, specs: Mapping[str, AgentSpec]) -> Rulebook:
+def _rulebook(config: Config, specs: Mapping[str, AgentSpec], pay: PayPeriods | None) -> Rulebook:
     return Rulebook(
         agents={name: _agent(name, table, specs.get(name)) for name, table in config.agents.items()},
         workflows={name: _workflow(name, table, config.crm.relations) for name, table in config.workflows.items()},
-        governance=_governance(config.governance),
+        governance=_governance(config.governance, pay),
         has_crm=config.crm.adapter != "none",
         ops_channel=config.notify.ops or config.notify.default,
         dedupe=config.notify.dedupe,
@@ -137,13 +149,13 @@ def _agent(name: str, table: AgentTable, spec: AgentSpec | None) -> AgentPolicy:
     )
 
 
-def _governance(table: GovernanceTable) -> Governance:
-    values = {name: getattr(table, name) for name in GovernanceTable.model_fields if name not in ("max_hops",)}
+def _governance(table: GovernanceTable, pay: PayPeriods | None) -> Governance:
+    values = {name: getattr(table, name) for name in GovernanceTable.model_fields if name != "max_hops"}
     fields = {}
     for name, field in table.fields.items():
         own = {each: getattr(field, each) for each in type(field).model_fields}
         fields[name] = FieldPolicy(**(own | {"mode": Mode(field.mode) if field.mode else None}))
-    return Governance(**(values | {"mode": Mode(table.mode), "fields": fields}))
+    return Governance(**(values | {"mode": Mode(table.mode), "fields": fields, "pay": pay}))
 
 
 def _workflow(name: str, table: WorkflowTable, relations: Mapping[str, str]) -> WorkflowDef:

@@ -132,6 +132,19 @@ class FieldTable(Table):
     maximum: float | None = _FIELD.maximum
 
 
+class PayTable(Table):
+    """`[governance.pay]`: the plan whose periods count, and what agents leave alone while one is open."""
+
+    plan: PathText = Path("agents/data/comp_plan.toml")
+    fields: Listed[str] = (
+        "deal.amount",
+        "deal.closedate",
+        "deal.dealstage",
+        "deal.hubspot_owner_id",
+        "deal.splits",
+    )
+
+
 class GovernanceTable(Table):
     """`[governance]`; `max_hops` is how many of our own runs may follow from one event of the outside."""
 
@@ -144,6 +157,7 @@ class GovernanceTable(Table):
     mode: ModeWord = "auto"
     max_hops: Annotated[int, Field(ge=1)] = _RULES.max_hops
     fields: dict[str, FieldTable] = Field(default_factory=dict)
+    pay: PayTable | None = None
 
 
 class BreakerTable(Table):

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from revops_lite.models import Hold, Mode, Reason
-from revops_lite.policy import AgentPolicy, FieldPolicy, Governance
+from revops_lite.policy import AgentPolicy, FieldPolicy, Governance, PayPeriods
 
 HOUR = 3600.0
 Answer = Literal["allow", "withhold", "deny", "shadow", "off"]
@@ -42,7 +42,8 @@ def judge(
 ) -> Verdict:
     """Answer for one field; the first rule that has something to say decides.
 
-    Undeclared field, hold, mode off or shadow, sensitive or mode review, confidence, write budget, allow.
+    Undeclared field, hold, mode off or shadow, open pay period, sensitive or mode review, confidence, write budget,
+    allow.
     `declared` are the fields of the agent's output schema, `holds` the record's by field ("*": all of them), `sent`
     the decision times of the record's CRM write calls; `shadow` is the run's. Never raises.
     """
@@ -52,7 +53,9 @@ def judge(
         return Verdict("deny", None, f"{field} is not among the fields that {agent.name} declares")
     return (
         _held(field, active_holds(holds, now))
-        or _by_mode(kind, field, rules, agent, policy, shadow)
+        or _only_recorded(kind, field, rules, agent, policy, shadow)
+        or _by_pay(f"{kind}.{field}", policy.pay, now)
+        or _by_person(kind, field, rules, agent, policy)
         or _by_confidence(kind, field, confidence, rules, agent, policy)
         or _by_budget(in_window(sent, now), policy.max_writes_per_record_per_hour)
         or Verdict("allow", None, _allowed(kind, field, confidence, rules, agent, policy))
@@ -80,7 +83,7 @@ def _held(field: str, holds: Mapping[str, Hold]) -> Verdict | None:
     return None
 
 
-def _by_mode(
+def _only_recorded(
     kind: str, field: str, rules: FieldPolicy, agent: AgentPolicy, policy: Governance, shadow: bool
 ) -> Verdict | None:
     mode, where = _mode(kind, field, rules, agent, policy)
@@ -88,6 +91,22 @@ def _by_mode(
         return Verdict("off", None, f"mode off of {where}")
     if shadow or mode is Mode.SHADOW:
         return Verdict("shadow", None, "the run is a shadow run" if shadow else f"mode shadow of {where}")
+    return None
+
+
+def _by_pay(name: str, pay: PayPeriods | None, now: float) -> Verdict | None:
+    """What counts is when the value would be changed, not which period the record itself falls into."""
+    if pay is None or name not in pay.fields:
+        return None
+    period = next((each for each in pay.periods if each.open and each.start <= now < each.end), None)
+    if period is None:
+        return None
+    rule = f"{name} pays in the open pay period {period.label}; only a person may change it"
+    return Verdict("withhold", Reason.SENSITIVE, rule)
+
+
+def _by_person(kind: str, field: str, rules: FieldPolicy, agent: AgentPolicy, policy: Governance) -> Verdict | None:
+    mode, where = _mode(kind, field, rules, agent, policy)
     if rules.sensitive:
         return Verdict("withhold", Reason.SENSITIVE, f"field {kind}.{field} is sensitive")
     if mode is Mode.REVIEW:

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revops_lite.models import Hold, Mode, Reason
-from revops_lite.policy import AgentPolicy, FieldPolicy, Governance
+from revops_lite.policy import AgentPolicy, FieldPolicy, Governance, PayPeriod, PayPeriods
 from revops_lite.rules.governance import Verdict, active_holds, in_window, judge
 
 NOW = 1_800_000_000.0
 AGENT = AgentPolicy("enrichment", "agents.enrichment:enrich")
 POLICY = Governance(max_writes_per_record_per_hour=3)
+PAYS = "deal.amount pays in the open pay period 2026-10-01 to 2026-12-31; only a person may change it"
 FULL = (NOW - 3000, NOW - 2000, NOW - 1000)
 
 
@@ -24,6 +25,15 @@ def hold(field: str = "*", until: float | None = None) -> dict[str, Hold]:
 
 def fields(**settings: Any) -> Governance:
     return replace(POLICY, fields={"deal.amount": FieldPolicy(**settings)})
+
+
+def paying(*periods: PayPeriod, policy: Governance = POLICY, fields: str = "deal.amount deal.stage") -> Governance:
+    return replace(policy, pay=PayPeriods(frozenset(fields.split()), periods))
+
+
+def quarter(start: float = -9.0, end: float = 9.0, state: bool = True) -> PayPeriod:
+    """A period around NOW, in seconds before and after it."""
+    return PayPeriod(NOW + start, NOW + end, state, "2026-10-01 to 2026-12-31")
 
 
 def ask(
@@ -88,6 +98,23 @@ def ask(
             Reason.SENSITIVE,
             "legal_hold puts records on hold (hold_field): a person sets it",
         ),
+        # an open pay period
+        (ask(paying(quarter())), "withhold", Reason.SENSITIVE, PAYS),
+        (ask(paying(quarter()), confidence=0.1), "withhold", Reason.SENSITIVE, PAYS),
+        (ask(paying(quarter(), policy=fields(sensitive=True))), "withhold", Reason.SENSITIVE, PAYS),
+        (ask(paying(quarter(), policy=fields(mode=Mode.REVIEW))), "withhold", Reason.SENSITIVE, PAYS),
+        (ask(paying(quarter(), policy=fields(mode=Mode.AUTO))), "withhold", Reason.SENSITIVE, PAYS),
+        (ask(paying(quarter(state=False))), "allow", None, None),
+        (ask(paying()), "allow", None, None),
+        (ask(paying(quarter(), fields="lead.amount deal.stage")), "allow", None, None),
+        (ask(paying(quarter(-9, -3), quarter(3, 9))), "allow", None, None),
+        (ask(paying(quarter(-9, -3), quarter(-3, 9))), "withhold", Reason.SENSITIVE, PAYS),
+        (ask(paying(quarter(0, 9))), "withhold", Reason.SENSITIVE, PAYS),
+        (ask(paying(quarter(-9, 0))), "allow", None, None),
+        (ask(paying(quarter()), holds=hold()), "withhold", Reason.HELD, None),
+        (ask(paying(quarter()), shadow=True), "shadow", None, None),
+        (ask(paying(quarter(), policy=fields(mode=Mode.OFF))), "off", None, None),
+        (ask(paying(quarter(), fields="deal.owner"), field="owner"), "deny", None, None),
         # confidence: the narrowest threshold
         (ask(confidence=0.72), "withhold", Reason.CONFIDENCE, "confidence 0.72 below 0.80 (auto_write_confidence)"),
         (ask(confidence=0.8), "allow", None, "confidence 0.80 reaches 0.80 (auto_write_confidence)"),
@@ -141,12 +168,14 @@ def test_each_rule_says_what_it_decides_and_why(
 def test_the_rules_are_asked_in_their_order() -> None:
     """Everything stands against it; taking away one objection after the other shows the next."""
     off = replace(fields(sensitive=True, confidence=0.99), mode=Mode.OFF)
+    auto = replace(off, mode=Mode.AUTO)
     answers = [
         ask(off, confidence=0.1, holds=hold(), sent=FULL, field="owner"),
         ask(off, confidence=0.1, holds=hold(), sent=FULL),
         ask(off, confidence=0.1, sent=FULL),
         ask(replace(off, mode=Mode.SHADOW), confidence=0.1, sent=FULL),
-        ask(replace(off, mode=Mode.AUTO), confidence=0.1, sent=FULL),
+        ask(paying(quarter(), policy=auto), confidence=0.1, sent=FULL),
+        ask(auto, confidence=0.1, sent=FULL),
         ask(fields(confidence=0.99), confidence=0.1, sent=FULL),
         ask(sent=FULL),
         ask(),
@@ -156,6 +185,7 @@ def test_the_rules_are_asked_in_their_order() -> None:
         ("withhold", Reason.HELD),
         ("off", None),
         ("shadow", None),
+        ("withhold", Reason.SENSITIVE),
         ("withhold", Reason.SENSITIVE),
         ("withhold", Reason.CONFIDENCE),
         ("withhold", Reason.BUDGET),
@@ -224,6 +254,7 @@ HOLDS = st.dictionaries(st.sampled_from(["*", "amount", "stage"]), st.one_of(st.
     untils=HOLDS,
     sent=st.lists(ANY, max_size=4),
     shadow=st.booleans(),
+    periods=st.lists(st.builds(quarter, st.floats(-9, 9), st.floats(-9, 9), st.booleans()), max_size=3),
 )
 def test_nothing_is_allowed_against_any_rule(
     declared: bool,
@@ -234,10 +265,12 @@ def test_nothing_is_allowed_against_any_rule(
     untils: dict[str, float | None],
     sent: list[float],
     shadow: bool,
+    periods: list[PayPeriod],
 ) -> None:
     field_mode, agent_mode, mode = modes
     rules = FieldPolicy(mode=field_mode, confidence=threshold, sensitive=sensitive)
     policy = Governance(max_writes_per_record_per_hour=2, mode=mode or Mode.AUTO, fields={"deal.amount": rules})
+    policy = paying(*periods, policy=policy)
     verdict = judge(
         kind="deal",
         field="amount",
@@ -259,6 +292,7 @@ def test_nothing_is_allowed_against_any_rule(
         assert not held
         assert not sensitive
         assert not shadow
+        assert not any(period.open and period.start <= NOW < period.end for period in periods)
         assert (field_mode or agent_mode or mode or Mode.AUTO) is Mode.AUTO
         assert (confidence if abs(confidence) < inf else 0.0) >= (0.8 if threshold is None else threshold)
         assert sum(NOW - 3600 < at <= NOW for at in sent) < 2
