@@ -52,7 +52,7 @@ def _see(draft: Draft, name: str, raw: Mapping[str, Any], asked_at: float) -> Se
     record = records.crm_record(name, raw)
     if draft.context(name).known:
         records.fold(draft, record, asked_at)
-        return Seen(jobs.shown(draft.context(name), jobs.HISTORY_OF_MANY), known=True)
+        return Seen(jobs.shown(draft.context(name), jobs.HISTORY_OF_RELATED), known=True)
     values = {field: value for field, value in record.values.items() if value is not None}
     bare = {"kind": record.kind, "id": record.id, "version": 0, "values": values}
     return Seen(bare, False, record.created_at, record.updated_at, dict(record.edited))

@@ -11,7 +11,7 @@ from revops_lite.policy import AgentPolicy
 from revops_lite.rules import dedupe
 
 HISTORY_SHOWN = 20
-HISTORY_OF_MANY = 5  # of a fan-out's records: they travel by the thousand
+HISTORY_OF_RELATED = 5  # in a fan-out: they travel by the ten thousand
 TOGETHER = 25  # records of a fan-out in one job
 
 
@@ -108,7 +108,7 @@ def _chunk(draft: Draft, calls: list[Call]) -> Job:
 
 def of_record(draft: Draft, record: str, page: Page) -> dict[str, Any]:
     """A record of a fan-out, with what was related to it when it was swept."""
-    snapshot = shown(draft.context(record), HISTORY_OF_MANY)
+    snapshot = shown(draft.context(record), HISTORY_SHOWN)
     snapshot["related"] = {
         role: [page.seen[name].shown for name in names] for role, names in page.records[record].items()
     }
