@@ -42,6 +42,7 @@ class Line:
     category: str
     risk: str  # a level, "" where nobody has inspected it
     flags: tuple[Flag, ...]
+    summary: str
     created: datetime | None
     problems: tuple[str, ...]  # codes of quality.PROBLEMS
 
@@ -72,6 +73,7 @@ def read(deal: Snapshot, s: Mapping[str, Any]) -> Line:
         category=text(values.get("revops_forecast_category"), 40),
         risk=risk if risk in WEIGHT else "",
         flags=tuple(sorted(deal.flags, key=lambda flag: (LEVELS.index(severity(flag)), flag.code))),
+        summary=text(values.get("revops_risk_summary"), DETAIL),
         created=moment(held(values, "created", s)),
         problems=tuple(problems(values, amount, close, probability, currency, s)),
     )
