@@ -14,17 +14,13 @@ from urllib.parse import quote
 from agents.deals.reading import is_open, rules
 from agents.evidence.reading import text
 from agents.review.lines import LEVELS, WEIGHT, Line, local, person, ranked, read, reason, severity
-from agents.review.money import amount_of, shown, totals
+from agents.review.money import amount_of, several, shown, totals
 from revops_lite import Flag, Gathered, Notice, Proposal, Skip, Snapshot, agent
 
 BODY = 1990  # characters
 ROOM = 350  # of them for the deals that do not fit in full
 ABOUT = 300_000  # characters of names of findings: what is beyond stays new
 News = list[tuple[Line, list[Flag]]]
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def news_of(deals: Sequence[Snapshot], to: str, s: Mapping[str, Any]) -> News:
@@ -70,7 +66,7 @@ def rest_of(news: News) -> str:
     """One line for the deals that do not fit: how many, what was found, the first of their names."""
     codes = Counter(flag.code.replace("_", " ") for _, flags in news for flag in flags)
     found = ", ".join(f"{count:,} {code[:40]}" for code, count in codes.most_common(4))
-    told = f"And {plural(len(news), 'more deal')} ({found}): "
+    told = f"And {several(len(news), 'more deal')} ({found}): "
     names = [line.name[:40] for line, _ in news[:5]]
     return (told + "; ".join(names) + ("; ..." if len(news) > len(names) else ""))[: ROOM - 10]
 
@@ -91,7 +87,7 @@ def head_of(news: News, name: str) -> tuple[str, str]:
     """Subject and first lines."""
     grave = Counter(severity(flag) for _, flags in news for flag in flags)
     levels = ", ".join(f"{grave[level]:,} {level}" for level in LEVELS if grave[level])
-    count = f"{plural(grave.total(), 'new finding')} on {plural(len(news), 'deal')}"
+    count = f"{several(grave.total(), 'new finding')} on {several(len(news), 'deal')}"
     sums = totals([line for line, _ in news])
     amounts = ", ".join(shown(value, currency) for currency, value in sums.pipeline.items())
     first = f"{count} ({levels})" + (f", {amounts} together" if amounts else "")
@@ -108,10 +104,10 @@ def summarize(deals: Gathered) -> Proposal:
     to = str(s.get("channels", {}).get(owner) or s.get("channel", "owner"))
     news, about = within(news_of(deals, to, s))
     if not news:
-        raise Skip(f"{plural(len(deals), 'deal')}, nothing that {to} has not been told of")
+        raise Skip(f"{several(len(deals), 'deal')}, nothing that {to} has not been told of")
     name = text(s.get("names", {}).get(owner), 80) or person([deals.of]) or (known.owner_name if known else "")
     subject, head = head_of(news, name or "deals without an owner")
     day = local(deals.now, s)
     body = body_of(news, head, str(s.get("link", "")))
     notice = Notice(to, subject, body, f"risk-alert:{deals.of.record}:{day}", about=tuple(about))
-    return Proposal(notices=[notice], because=f"{plural(len(about), 'finding')} that {to} has not been told of")
+    return Proposal(notices=[notice], because=f"{several(len(about), 'finding')} that {to} has not been told of")

@@ -21,7 +21,7 @@ from agents.review.changes import Changes, compare
 from agents.review.figures import biggest_risks, reasons
 from agents.review.lines import Line, local, read
 from agents.review.memory import recall, remember
-from agents.review.money import Amounts, amount_of, shown, totals
+from agents.review.money import Amounts, amount_of, several, shown, totals
 from agents.review.page import Review, render
 from revops_lite import Gathered, Notice, Proposal, Report, agent
 
@@ -52,11 +52,10 @@ def review_of(deals: Gathered, s: Mapping[str, Any]) -> Review:
 
 
 def amounts(sums: Amounts) -> str:
-    """The biggest groups of currencies in one line."""
+    """Sums in one line; of many currencies the first, and how many more."""
     told = [shown(value, currency) for currency, value in sorted(sums.items())]
-    return ", ".join(told[:CURRENCIES]) + (
-        f" and {len(told) - CURRENCIES} more currencies" if told[CURRENCIES:] else ""
-    )
+    more = f" and {several(len(told) - CURRENCIES, 'more currency', 'more currencies')}" if told[CURRENCIES:] else ""
+    return ", ".join(told[:CURRENCIES]) + more or "nothing"
 
 
 def brief(review: Review) -> list[str]:
@@ -66,8 +65,8 @@ def brief(review: Review) -> list[str]:
     partial = f" ({whole.no_forecast:,} without a forecast left out)" if whole.no_forecast else ""
     lines = [
         f"Open deals: {whole.count:,}{missing}",
-        f"Pipeline: {amounts(whole.pipeline) or 'nothing'}",
-        f"Weighted forecast: {amounts(whole.weighted) or 'nothing'}{partial}",
+        f"Pipeline: {amounts(whole.pipeline)}",
+        f"Weighted forecast: {amounts(whole.weighted)}{partial}",
         f"High risk: {high_risk(risky)}",
     ]
     return [*lines, since(review.changes)] if review.changes else lines
@@ -77,17 +76,14 @@ def high_risk(risky: Sequence[Line]) -> str:
     if not risky:
         return "none"
     worst = biggest_risks(risky)[0]
-    sums = amounts(totals(risky).pipeline)
-    count = f"{len(risky):,} {'deal' if len(risky) == 1 else 'deals'}{f', {sums}' if sums else ''}"
+    count = f"{several(len(risky), 'deal')}, {amounts(totals(risky).pipeline)}"
     return f"{count}; the biggest is {worst.name} ({amount_of(worst)}): {reasons(worst)[0][:200]}"
 
 
 def since(changes: Changes) -> str:
-    moved = len({move.line.record for move in changes.moves})
-    return (
-        f"Since {changes.since.day}: {len(changes.came):,} in, {len(changes.left):,} out, {moved:,} moved, "
-        f"{changes.findings_raised:,} new findings, {changes.findings_cleared:,} cleared"
-    )
+    deals = f"{len(changes.came):,} in, {len(changes.left):,} out, {len(changes.moves):,} moved"
+    findings = f"{several(changes.findings_raised, 'new finding')}, {changes.findings_cleared:,} cleared"
+    return f"Since {changes.since.day}: {deals}, {findings}"
 
 
 @agent(writes=Notes)
@@ -99,10 +95,13 @@ def roll_up(deals: Gathered) -> Proposal:
     lines = brief(review)
     if link := str(s.get("link", "")):
         lines.append(link.replace("{name}", quote(name, safe=""))[:300])
-    to, subject = str(s.get("channel", "managers")), f"{review.title} {review.day}: {len(review.lines):,} open deals"
+    to, subject = (
+        str(s.get("channel", "managers")),
+        f"{review.title} {review.day}: {several(len(review.lines), 'open deal')}",
+    )
     return Proposal(
         Notes(review_memory=remember(review.lines, review.at, review.day)),
-        because=f"{len(review.lines):,} open deals on {review.day}",
+        because=f"{several(len(review.lines), 'open deal')} on {review.day}",
         notices=[Notice(to, subject, "\n".join(lines), f"roll-up:{deals.of.record}:{review.day}", report=name)],
         reports=[Report(name, render(review))],
     )

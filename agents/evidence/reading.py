@@ -53,7 +53,8 @@ def text(raw: Any, limit: int = 200) -> str:
         return ""
     if not isinstance(raw, str) and not abs(raw) < 1e15:
         return ""
-    return "".join(c for c in " ".join(str(raw)[: 4 * limit].split()) if c.isprintable())[:limit]
+    line = " ".join(str(raw)[: 4 * limit].split())
+    return (line if line.isprintable() else "".join(c for c in line if c.isprintable()))[:limit]
 
 
 def span(raw: Any) -> Span | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeVar
 
 from agents.review.lines import Line, ranked
 from agents.review.memory import Kept, Memory
 from agents.review.money import shown
 
+T = TypeVar("T")
 MOVED = Decimal("0.1")  # of a win probability; less is noise
 
 
@@ -17,7 +19,6 @@ MOVED = Decimal("0.1")  # of a win probability; less is noise
 class Move:
     """One value of a deal, then and now, as people read it."""
 
-    line: Line
     what: str
     before: str
     after: str
@@ -32,7 +33,7 @@ class Changes:
     left: list[Kept] = field(default_factory=list)
     raised: list[tuple[Line, list[str]]] = field(default_factory=list)
     cleared: list[tuple[Line, list[str]]] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
+    moves: list[tuple[Line, list[Move]]] = field(default_factory=list)
 
     @property
     def missing(self) -> int:
@@ -58,16 +59,16 @@ def compare(memory: Memory, lines: Sequence[Line]) -> Changes:
             codes = [flag.code for flag in line.flags]
             note(found.raised, line, [code for code in codes if code not in before.codes])
             note(found.cleared, line, [code for code in before.codes if code not in codes])
-            found.moves += moves(before, line)
+            note(found.moves, line, list(moves(before, line)))
         elif not memory.left_out or (line.created and line.created > memory.at):
             found.came.append(line)
             note(found.raised, line, [flag.code for flag in line.flags])
     return found
 
 
-def note(those: list[tuple[Line, list[str]]], line: Line, codes: list[str]) -> None:
-    if codes:
-        those.append((line, codes))
+def note(those: list[tuple[Line, list[T]]], line: Line, what: list[T]) -> None:
+    if what:
+        those.append((line, what))
 
 
 def moves(before: Kept, line: Line) -> Iterator[Move]:
@@ -82,7 +83,7 @@ def moves(before: Kept, line: Line) -> Iterator[Move]:
     ]
     for what, moved, was, is_ in pairs:
         if moved:
-            yield Move(line, what, was or "none", is_ or "none")
+            yield Move(what, was or "none", is_ or "none")
 
 
 def far(before: Kept, line: Line) -> bool:
@@ -96,4 +97,4 @@ def money(amount: Decimal | None, currency: str) -> str:
 
 
 def percent(share: Decimal | float | None) -> str:
-    return "none" if share is None else f"{share * 100:.0f} %"
+    return "none" if share is None else f"{share * 100:.0f}%"

@@ -105,6 +105,11 @@ def named(currency: str) -> str:
     return "of unknown currency" if currency == UNKNOWN else currency
 
 
+def several(count: int, one: str, many: str = "") -> str:
+    """ "1 deal", "2 deals"; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def amount_of(line: Line) -> str:
     return "amount not known" if line.amount is None else shown(line.amount, line.currency)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from agents.review import figures, tables
 from agents.review.changes import Changes, percent
 from agents.review.charts import calibration
 from agents.review.lines import Line
-from agents.review.money import amount_of, currencies, named, totals
+from agents.review.money import amount_of, currencies, named, several, totals
 
 MOST = 20  # deals of a list
 REASONS = 6  # of a deal
@@ -44,7 +45,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(percent=percent, named=named, amount=amount_of, reasons=figures.reasons, risk=figures.risk_of)
+    found.filters.update(percent=percent, named=named, amount=amount_of, several=several)
+    found.filters.update(reasons=figures.reasons, risk=figures.risk_of)
     return found
 
 
@@ -53,7 +55,13 @@ def render(review: Review) -> str:
     lines = review.lines
     whole, high = totals(lines), figures.by_level(lines)["high"]
     order = currencies([totals([line]) for line in lines])
-    headline = {"pipeline": whole.pipeline, "weighted": whole.weighted, "unforecast": whole.unforecast}
+    nothing = {order[0]: Decimal(0)}  # a headline is a number also where there is nothing to add up
+    headline = {
+        "pipeline": whole.pipeline or nothing,
+        "weighted": whole.weighted or nothing,
+        "high": high.pipeline or nothing,
+        "unforecast": whole.unforecast,
+    }
     return (
         environment()
         .get_template("page.html")
@@ -62,7 +70,7 @@ def render(review: Review) -> str:
             whole=whole,
             high=high,
             single=order[0] if len(order) == 1 else None,
-            headline={name: tables.cell(sums, order) for name, sums in {**headline, "high": high.pipeline}.items()},
+            headline={name: tables.cell(sums, order) for name, sums in headline.items()},
             risks=figures.biggest_risks(lines),
             sections=tables.sections(lines, review.stages, order),
             levels=tables.level_rows(lines, order),

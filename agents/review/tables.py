@@ -22,6 +22,7 @@ EXAMPLES = 3
 CURRENCIES = 6  # in one cell
 BARS = 3  # currencies that have one
 ZERO = Decimal(0)
+NONE = "no currency"
 REST = "…"  # the group of what stands together
 
 
@@ -59,15 +60,22 @@ class Row:
 def cell(amounts: Amounts, order: Sequence[str], unit: bool = True) -> Cell:
     """In the page's order of currencies. One currency alone is named in the table's head, with `unit` in the cell."""
     found = [currency for currency in order if currency in amounts]
-    several = len(order) > 1 or unit
-    told = (Figure(c, exact(amounts[c]), shown(amounts[c], c if several else "")) for c in found[:CURRENCIES])
+    one, unit = len(order) == 1, unit or len(order) > 1
+    told = (
+        Figure(c, exact(amounts[c]), shown(amounts[c], (c if one else c or NONE) if unit else ""))
+        for c in found[:CURRENCIES]
+    )
     return Cell(tuple(told), max(0, len(found) - CURRENCIES))
 
 
 def difference(before: Mapping[str, Decimal], after: Mapping[str, Decimal], order: Sequence[str]) -> list[str]:
     """What sums are more or less than they were, as people read it."""
     moved = [(c, after.get(c, ZERO) - before.get(c, ZERO)) for c in order]
-    return [f"{'+' if value > 0 else '−'}{shown(abs(value), c)}" for c, value in moved if value][:CURRENCIES]
+    return [
+        f"{'+' if value > 0 else '−'}{shown(abs(value), c or (NONE if order[1:] else ''))}"
+        for c, value in moved
+        if value
+    ][:CURRENCIES]
 
 
 # ---- sums, group by group ----------------------------------------------------------------------------------------
@@ -83,7 +91,7 @@ def sections(lines: Sequence[Line], stages: Sequence[str], order: Sequence[str])
     if any(line.category for line in lines):
         parts["category"] = ("By forecast category", {line.category: line.category or "no category" for line in lines})
     if len(order) > 1:
-        parts["currency"] = ("By currency", {line.currency: named(line.currency) or "no currency" for line in lines})
+        parts["currency"] = ("By currency", {line.currency: named(line.currency) or NONE for line in lines})
     return [
         {"what": what, "title": title, "rows": table(*shortened(lines, what, names, stages), order)}
         for what, (title, names) in parts.items()
