@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from agents.deals.reading import is_open, rules
 from agents.evidence.reading import text
-from agents.review.lines import LEVELS, WEIGHT, Line, local, person, ranked, read, reason, severity
+from agents.review.lines import LEVELS, WEIGHT, Line, code_of, local, person, ranked, read, reason, severity
 from agents.review.money import amount_of, several, shown, totals
 from revops_lite import Flag, Gathered, Notice, Proposal, Skip, Snapshot, agent
 
@@ -64,7 +64,7 @@ def address(template: str, line: Line) -> str:
 
 def rest_of(news: News) -> str:
     """One line for the deals that do not fit: how many, what was found, the first of their names."""
-    codes = Counter(flag.code.replace("_", " ") for _, flags in news for flag in flags)
+    codes = Counter(code_of(flag).replace("_", " ") for _, flags in news for flag in flags)
     found = ", ".join(f"{count:,} {code[:40]}" for code, count in codes.most_common(4))
     told = f"And {several(len(news), 'more deal')} ({found}): "
     names = [line.name[:40] for line, _ in news[:5]]

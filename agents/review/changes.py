@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
 
-from agents.review.lines import Line, ranked
+from agents.review.lines import Line, code_of, ranked
 from agents.review.memory import Kept, Memory
 from agents.review.money import shown
 
@@ -56,13 +56,13 @@ def compare(memory: Memory, lines: Sequence[Line]) -> Changes:
     for line in ranked(lines, {line.record: 1 for line in lines}):
         before = then.get(line.record)
         if before is not None:
-            codes = [flag.code for flag in line.flags]
+            codes = [code_of(flag) for flag in line.flags]
             note(found.raised, line, [code for code in codes if code not in before.codes])
             note(found.cleared, line, [code for code in before.codes if code not in codes])
             note(found.moves, line, list(moves(before, line)))
         elif not memory.left_out or (line.created and line.created > memory.at):
             found.came.append(line)
-            note(found.raised, line, [flag.code for flag in line.flags])
+            note(found.raised, line, [code_of(flag) for flag in line.flags])
     return found
 
 

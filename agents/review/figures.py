@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from agents.review.lines import LEVELS, WEIGHT, Line, ranked, reason, severity
+from agents.review.lines import LEVELS, WEIGHT, Line, code_of, ranked, reason, severity
 from agents.review.money import Totals, grouped, totals
 
 PROBLEMS = {  # code -> what is the matter, and what follows from it
@@ -41,9 +41,9 @@ def by_finding(lines: Sequence[Line]) -> list[Finding]:
     deals: dict[str, list[Line]] = {}
     grades: dict[str, Counter[str]] = {}
     for line in lines:
-        for flag in line.flags:
-            deals.setdefault(flag.code, []).append(line)
-            grades.setdefault(flag.code, Counter())[severity(flag)] += 1
+        for code, flag in {code_of(flag): flag for flag in reversed(line.flags)}.items():  # the gravest of a code
+            deals.setdefault(code, []).append(line)
+            grades.setdefault(code, Counter())[severity(flag)] += 1
     found = [Finding(code, dict(grades[code]), totals(those)) for code, those in deals.items()]
     return sorted(
         found, key=lambda one: (*(-one.severities.get(level, 0) for level in LEVELS), -one.totals.count, one.code)

@@ -138,9 +138,14 @@ def severity(flag: Flag) -> str:
     return flag.severity if flag.severity in WEIGHT else "medium"
 
 
+def code_of(flag: Flag) -> str:
+    """The flag's code as it may be shown: agents may call a flag anything."""
+    return text(flag.code, 60) or "?"
+
+
 def reason(flag: Flag) -> str:
     """One line: what was found, in the words of whoever found it."""
-    return text(flag.detail, DETAIL) or flag.code.replace("_", " ")
+    return text(flag.detail, DETAIL) or code_of(flag).replace("_", " ")
 
 
 def ranked(lines: Sequence[Line], weight: Mapping[str, int]) -> list[Line]:

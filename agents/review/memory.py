@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
-from agents.review.lines import Line, ranked
+from agents.review.lines import Line, code_of, ranked
 from agents.review.money import Amounts, totals
 
 BYTES = 95_000  # of the memory as JSON
@@ -75,7 +75,7 @@ def first(amounts: Amounts) -> Amounts:
 
 
 def kept(line: Line) -> Kept:
-    codes = tuple(flag.code for flag in line.flags)
+    codes = tuple(code_of(flag) for flag in line.flags)
     return Kept(
         line.record,
         line.name[:NAME],

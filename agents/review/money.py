@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
@@ -70,16 +71,15 @@ def grouped(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, Tota
     return found
 
 
-def biggest(groups: Mapping[str, Totals], most: int) -> tuple[dict[str, Totals], int, Totals]:
+def biggest(groups: Mapping[str, Totals], most: int, order: Sequence[str]) -> tuple[dict[str, Totals], int, Totals]:
     """The `most` biggest groups, how many others there are, and the totals of these together.
 
-    Big is what has the most of the pipeline, in the currency that most groups have, then in the next.
+    Big is what has the most of the pipeline in the first currency of `order`, then in the next two.
     """
     rest, zero = Totals(), Decimal(0)
-    order = currencies(list(groups.values()))
     ranked = sorted(
         groups.items(),
-        key=lambda item: (*(-item[1].pipeline.get(c, zero) for c in order), -item[1].count, item[0]),
+        key=lambda item: (*(-item[1].pipeline.get(c, zero) for c in order[:3]), -item[1].count, item[0]),
     )
     for _, group in ranked[most:]:
         rest.take(group)
@@ -114,10 +114,7 @@ def amount_of(line: Line) -> str:
     return "amount not known" if line.amount is None else shown(line.amount, line.currency)
 
 
-def currencies(found: Sequence[Totals]) -> list[str]:
-    """Every currency among these totals, those of the most groups first; [""] where there is none at all."""
-    seen: dict[str, int] = {}
-    for one in found:
-        for currency in one.pipeline:
-            seen[currency] = seen.get(currency, 0) + 1
+def currencies(lines: Iterable[Line]) -> list[str]:
+    """Every currency that amounts are in, that of the most deals first; [""] where there is no amount at all."""
+    seen = Counter(line.currency for line in lines if line.amount is not None)
     return sorted(seen, key=lambda currency: (-seen[currency], currency)) or [""]

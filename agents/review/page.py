@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Review:
     timezone: str = "UTC"
 
 
+@lru_cache(maxsize=1)
 def environment() -> Environment:
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -54,7 +56,7 @@ def render(review: Review) -> str:
     """The page, a whole HTML document. Text of records is escaped."""
     lines = review.lines
     whole, high = totals(lines), figures.by_level(lines)["high"]
-    order = currencies([totals([line]) for line in lines])
+    order = currencies(lines)
     nothing = {order[0]: Decimal(0)}  # a headline is a number also where there is nothing to add up
     headline = {
         "pipeline": whole.pipeline or nothing,

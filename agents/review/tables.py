@@ -93,17 +93,17 @@ def sections(lines: Sequence[Line], stages: Sequence[str], order: Sequence[str])
     if len(order) > 1:
         parts["currency"] = ("By currency", {line.currency: named(line.currency) or NONE for line in lines})
     return [
-        {"what": what, "title": title, "rows": table(*shortened(lines, what, names, stages), order)}
+        {"what": what, "title": title, "rows": table(*shortened(lines, what, names, stages, order), order)}
         for what, (title, names) in parts.items()
     ]
 
 
 def shortened(
-    lines: Sequence[Line], what: str, names: Mapping[str, str], stages: Sequence[str]
+    lines: Sequence[Line], what: str, names: Mapping[str, str], stages: Sequence[str], order: Sequence[str]
 ) -> tuple[list[tuple[str, str]], dict[str, Totals]]:
     """Keys with their names in the order to show them, and each group's totals; the smallest are one group."""
     every = grouped(lines, lambda line: str(getattr(line, what)))
-    groups, others, rest = biggest(every, MONTHS if what == "month" else ROWS)
+    groups, others, rest = biggest(every, MONTHS if what == "month" else ROWS, order)
     keys = [(key, names[key]) for key in ordered(what, groups, stages)]
     return ([*keys, (REST, f"{others:,} more")], {**groups, REST: rest}) if others else (keys, groups)
 

@@ -152,14 +152,14 @@ def test_whatever_stands_in_the_records_the_summary_is_short_and_plain(
     found: list[tuple[str, str, str, str]],
 ) -> None:
     deals = [
-        deal(n, Flag(f"code{n}", level, detail), dealname=name, amount=amount)
+        deal(n, Flag(f"{n}{name}", level, detail), dealname=name, amount=amount)
         for n, (name, detail, level, amount) in enumerate(found)
     ]
     told = notice(*deals, link="https://crm.example.com/{id}")
     assert len(told.body) < 2000
     assert len(told.subject) <= 150
     assert all(character.isprintable() or character == "\n" for character in told.body)
-    assert {name.partition("|")[0] for name in told.about} == {one.record for one in deals}
+    assert set(told.about) == {f"{one.record}|{one.flags[0].code}" for one in deals}
 
 
 def test_the_key_is_of_the_owners_day() -> None:
