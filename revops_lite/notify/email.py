@@ -48,9 +48,8 @@ class EmailChannel:
 
     def send(self, notice: OutNotice) -> None:
         """Raises ChannelError; final for answers of 5xx and for a server without the wanted encryption."""
-        mail = compose(notice, self.name, self.mailbox, self._page(notice))
         try:
-            self._hand_in(mail)
+            self._hand_in(notice)
         except smtplib.SMTPNotSupportedError as error:
             mend = f"set tls in [notify.channels.{self.name}]"
             raise ChannelError(f"channel {self.name}: {clean(str(error))}; {mend}", final=True) from error
@@ -77,11 +76,13 @@ class EmailChannel:
                 return None
             raise ChannelError(f"channel {self.name}: {path} cannot be attached: {error.strerror}") from error
 
-    def _hand_in(self, mail: EmailMessage) -> None:
+    def _hand_in(self, notice: OutNotice) -> None:
         server = self._connect()
         try:
             if self.mailbox.username is not None:
                 server.login(self.mailbox.username, self.mailbox.password or "")
+            # The report is looked for last: it was planned with the notice, and by now its lane may have written it.
+            mail = compose(notice, self.name, self.mailbox, self._page(notice))
             server.send_message(mail, self.mailbox.sender, list(self.mailbox.to))
             with suppress(smtplib.SMTPException, OSError):  # it has been taken, however the goodbye goes
                 server.quit()
