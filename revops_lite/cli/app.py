@@ -16,6 +16,7 @@ from revops_lite.cli import (
     inspect,
     installation,
     metrics,
+    reports,
     reviews,
     rollback,
     runs,
@@ -59,6 +60,7 @@ app.add_typer(govern.breakers, name="breaker")
 app.add_typer(agents.app, name="agent")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(audit.app, name="audit")
+app.add_typer(reports.app, name="report")
 app.command("status")(inspect.status)
 app.command("metrics")(metrics.metrics)
 app.add_typer(crm.app, name="crm")

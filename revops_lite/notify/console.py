@@ -9,6 +9,7 @@ from typing import TextIO
 from revops_lite.clean import clean
 from revops_lite.errors import ChannelError
 from revops_lite.models import OutNotice
+from revops_lite.notify.message import with_report
 from revops_lite.times import stamp
 
 
@@ -41,5 +42,5 @@ def rendered(notice: OutNotice, channel: str) -> str:
     """The notice as lines of text; names its addressee where that is not the channel itself."""
     to = "" if notice.to == channel else f" to {clean(notice.to)}"
     lines = [f"{stamp(notice.at)} notice{to}: {clean(notice.subject)}"]
-    lines += [f"    {line}".rstrip() for line in clean(notice.body, newlines=True).strip("\n").split("\n")]
+    lines += [f"    {line}".rstrip() for line in clean(with_report(notice), newlines=True).strip("\n").split("\n")]
     return "\n".join(lines).rstrip() + "\n"

@@ -30,16 +30,17 @@ def open_channels(
 ) -> dict[str, Channel]:
     """Every configured channel by its name, and under "report:" the folder `reports` where one is given.
 
-    `secret` resolves "env:NAME" and "file:PATH"; `stream` is the console's (None: stderr). Nothing is sent or
-    connected here. Raises ConfigError (CredentialError from `secret`) naming the key.
+    Mails take the reports that belong to them from there. `secret` resolves "env:NAME" and "file:PATH"; `stream` is
+    the console's (None: stderr). Nothing is sent or connected here. Raises ConfigError (CredentialError from
+    `secret`) naming the key.
     """
-    channels = {name: _open(name, one, secret, stream) for name, one in settings.items()}
+    channels = {name: _open(name, one, secret, stream, reports) for name, one in settings.items()}
     if reports is not None:
         channels[ADDRESS] = ReportChannel(reports)
     return channels
 
 
-def _open(name: str, settings: ChannelSettings, secret: Secret, stream: TextIO | None) -> Channel:
+def _open(name: str, settings: ChannelSettings, secret: Secret, stream: TextIO | None, reports: Path | None) -> Channel:
     match settings.kind:
         case "console":
             return ConsoleChannel(name, stream)
@@ -52,7 +53,7 @@ def _open(name: str, settings: ChannelSettings, secret: Secret, stream: TextIO |
             token = _secret(settings.token, name, "token", secret) if settings.token else None
             return WebhookChannel(name, url, token, settings.allow_private)
         case "email":
-            return EmailChannel(name, _mailbox(name, settings, secret))
+            return EmailChannel(name, _mailbox(name, settings, secret), reports)
 
 
 def _slack(name: str, settings: ChannelSettings, secret: Secret) -> Channel:

@@ -1,4 +1,4 @@
-"""Notices in a file, one JSON object a line: at, to, subject, body, key."""
+"""Notices in a file, one JSON object a line: at, to, subject, body, key, report."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from revops_lite.clean import clean, json_line, slack_cut, slack_text
 from revops_lite.errors import ChannelError
 from revops_lite.models import OutNotice
 from revops_lite.notify.http import client, expect_success, post, retry_after
+from revops_lite.notify.message import report_path
 
 API = "https://slack.com/api"
 HEADER_LIMIT = 150  # Slack's, in characters
@@ -83,6 +84,8 @@ def message(notice: OutNotice, channel: str) -> dict[str, Any]:
     subject = notice.subject.strip() or notice.key or "notice"
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(subject, HEADER_LIMIT)}]
     blocks += [{"type": "section", "text": _verbatim(part)} for part in parts(slack_text(notice.body.strip()))]
+    if notice.report:  # a block of its own: it stays where a long body is cut
+        blocks.append({"type": "section", "text": _verbatim(slack_text(f"Report: {report_path(notice)}"))})
     if notice.to != channel:
         blocks.append({"type": "context", "elements": [_verbatim(slack_text(f"to {notice.to}", limit=200))]})
     fallback = slack_text(clean(subject), limit=SECTION_LIMIT)

@@ -1,4 +1,4 @@
-"""Notices as a JSON POST to any address: at, to, subject, body, key."""
+"""Notices as a JSON POST to any address: at, to, subject, body, key, report."""
 
 from __future__ import annotations
 

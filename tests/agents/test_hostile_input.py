@@ -11,16 +11,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_snapshots import lead
+from agent_snapshots import lead, snap
+from agents.deals.reading import DEFAULTS as DEALS
 from agents.enrichment import enrich
 from agents.evidence.reading import FIELDS
 from agents.lead_alert import alert
+from agents.risk_alert import summarize
+from agents.roll_up import roll_up
 from agents.routing import route
 from agents.scoring import score
-from revops_lite import Proposal, Skip, Snapshot
+from revops_lite import Flag, Gathered, Proposal, Skip, Snapshot
+from revops_lite.host.proposals import normalise
 from revops_lite.registry import ATTRIBUTE
 
-Agent = Callable[[Snapshot], Proposal | list[Proposal]]
+Agent = Callable[[Any], Proposal | list[Proposal]]
+OF_REVIEWS = {"revops_win_probability", "revops_risk_level", "revops_risk_summary", "revops_forecast_category"}
 AGENTS: list[Agent] = [enrich, score, route, alert]
 NAMES = sorted(
     {column for columns in FIELDS.values() for column in columns}
@@ -95,7 +100,7 @@ def try_all(snapshot_values: dict[str, Any], company: dict[str, Any] | None, con
             check(proposal, call)
 
 
-def answer(call: Agent, asked: Snapshot) -> list[Proposal]:
+def answer(call: Agent, asked: Snapshot | Gathered) -> list[Proposal]:
     try:
         found = call(asked)
     except Skip:
@@ -136,3 +141,20 @@ def test_doing_it_twice_gives_the_same() -> None:
     )
     for call in AGENTS:
         assert call(asked) == call(asked)
+
+
+def test_groups_of_deals_are_answered_whatever_stands_in_them() -> None:
+    columns = sorted({column for names in DEALS["fields"].values() for column in names} | OF_REVIEWS)
+    deals = [
+        snap(f"deal:{number}", dict.fromkeys(columns, value) | {"is_closed": False}, flags=(Flag("x", "high", "y"),))
+        for number, value in enumerate(HOSTILE)
+    ]
+    for deal in deals:
+        for name in ("close_outcome", "hs_is_closed_won", "hs_is_closed", "dealstage", "stage"):
+            deal.values.pop(name)  # type: ignore[attr-defined]  # so that none counts as closed
+    for call, of in ((summarize, "owner:x"), (roll_up, "workflow:w")):
+        (proposal,) = answer(call, Gathered(deals, snap(of, {"review_memory": deals[3].values["amount"]})))
+        assert normalise(proposal).problems == []
+        assert len(proposal.notices) == 1
+        for notice in proposal.notices:
+            assert len(notice.body) < 2000

@@ -136,6 +136,15 @@ def test_whom_it_was_meant_for_is_told_where_the_channel_stands_in(case: Case) -
     assert "person:ann" in case.arrived()[0]
 
 
+def test_a_notice_says_where_its_report_is(case: Case) -> None:
+    case.channel.send(replace(NOTICE, report="deal-review-2026-06-15"))
+    case.channel.send(replace(NOTICE, id="n2", body="", report="a/b"))
+    first, second = case.arrived()
+    assert "moved to May" in first
+    assert "var/reports/deal-review-2026-06-15.html" in first
+    assert "var/reports/a-b-" in second
+
+
 def test_a_notice_without_words_still_arrives(case: Case) -> None:
     case.channel.send(replace(NOTICE, subject="", body=""))
     assert len(case.arrived()) == 1
@@ -144,7 +153,7 @@ def test_a_notice_without_words_still_arrives(case: Case) -> None:
 def test_no_hostile_string_leaves_its_text(case: Case) -> None:
     table = strings()
     for number, text in enumerate(table):
-        case.channel.send(replace(NOTICE, id=f"n{number}", to=text, subject=text, body=text, key=text))
+        case.channel.send(replace(NOTICE, id=f"n{number}", to=text, subject=text, body=text, key=text, report=text))
     arrived = case.arrived()
     assert len(arrived) == len(table)
     assert {raw_harm(seen) for seen in arrived} == {""}
@@ -184,3 +193,11 @@ def test_a_line_of_a_file_is_the_notice_itself(tmp_path: Path) -> None:
     assert [line["subject"] for line in lines] == strings()
     assert list(lines[0]) == ["at", "to", "subject", "body", "key"]
     assert lines[0]["at"] == "2025-06-15T15:06:40.000Z"
+
+
+def test_a_line_names_the_report_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "notices.jsonl"
+    FileChannel("sales", path).send(replace(NOTICE, report="week"))
+    line = json.loads(path.read_text())
+    assert list(line) == ["at", "to", "subject", "body", "key", "report"]
+    assert (line["body"], line["report"]) == (NOTICE.body, "var/reports/week.html")

@@ -12,6 +12,7 @@ from revops_lite.config import ChannelSettings
 from revops_lite.errors import ConfigError, CredentialError
 from revops_lite.models import OutNotice
 from revops_lite.notify import open_channels
+from revops_lite.notify.email import EmailChannel
 
 SECRETS = {
     "env:HOOK": "https://hooks.slack.com/services/canary",
@@ -95,6 +96,13 @@ def test_a_mail_server_has_the_port_its_encryption_usually_has() -> None:
     assert [box.port for box in boxes] == [587, 465, 25]
     assert list(boxes[0].to) == ["b@example.com", "c@example.com"]
     assert opened(**given, port=2525).mailbox.port == 2525
+
+
+def test_a_mail_channel_takes_reports_from_the_folder_they_are_put_into(tmp_path: Path) -> None:
+    given = {"kind": "email", "host": "mail", "from": "a@example.com", "to": "b@example.com"}
+    channels = open_channels({"mail": ChannelSettings.model_validate(given)}, secret, None, tmp_path)
+    assert isinstance(mail := channels["mail"], EmailChannel)
+    assert mail.reports == tmp_path
 
 
 def test_no_secret_shows_in_a_mailbox() -> None:

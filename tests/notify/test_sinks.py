@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -351,6 +352,57 @@ def test_no_hostile_string_adds_a_header_or_a_recipient(smtp: SmtpServer) -> Non
     body = ["Content-Type", "Content-Transfer-Encoding", "MIME-Version", "X-Peer", "X-MailFrom", "X-RcptTo"]
     assert len(smtp.mails) == 300
     assert all(set(mail.keys()) <= {*headers, *body} for mail in smtp.mails)
+
+
+def test_a_mail_carries_its_report_as_a_page(smtp: SmtpServer, tmp_path: Path) -> None:
+    page = "<!doctype html><p>Größe 漢字 ❤️</p>\r\n.\nFrom me"
+    ReportChannel(tmp_path).send(replace(NOTICE, to="report:week", body=page))
+    EmailChannel("sales", _box(smtp), tmp_path).send(replace(NOTICE, report="week"))
+    [mail] = smtp.mails
+    assert isinstance(mail, EmailMessage)
+    body, attached = mail.get_body(), [*mail.iter_attachments()]
+    assert body is not None
+    assert body.get_content().splitlines()[-1] == "Report: var/reports/week.html (attached)"
+    assert [(one.get_filename(), one.get_content_type()) for one in attached] == [("week.html", "text/html")]
+    assert attached[0].get_content() == page
+
+
+def test_a_mail_waits_for_its_report_but_not_for_ever(smtp: SmtpServer, tmp_path: Path) -> None:
+    channel = EmailChannel("sales", _box(smtp), tmp_path / "reports")
+    for tries in range(3):
+        with pytest.raises(ChannelError, match=r"week\.html cannot be attached: No such file") as caught:
+            channel.send(replace(NOTICE, report="week", tries=tries))
+        assert not caught.value.final
+    assert smtp.mails == []
+    channel.send(replace(NOTICE, report="week", tries=3))
+    [mail] = smtp.mails
+    assert not mail.is_multipart()
+    assert "Report: var/reports/week.html (not attached" in mail.get_payload()
+
+
+def test_a_mail_waits_only_where_reports_are_kept(smtp: SmtpServer) -> None:
+    EmailChannel("sales", _box(smtp)).send(replace(NOTICE, report="week"))
+    assert "Report: var/reports/week.html (not attached" in smtp.mails[0].get_payload()
+
+
+def test_no_name_of_a_report_adds_a_header_or_leads_out_of_the_folder(smtp: SmtpServer, tmp_path: Path) -> None:
+    outside, channel = tmp_path / "outside.html", EmailChannel("sales", _box(smtp), tmp_path / "reports")
+    outside.write_text("secret")
+    for text in ["../outside", "../outside.html", str(outside), *strings()[:60]]:
+        ReportChannel(tmp_path / "reports").send(replace(NOTICE, to=f"report:{text}", body="page"))
+        channel.send(replace(NOTICE, report=text))
+    attached = [part for mail in smtp.mails for part in mail.walk() if part.get_filename()]
+    assert {part.get_payload(decode=True) for part in attached} == {b"page"}
+    assert len(attached) == 63
+    assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.html", str(p.get_filename())) for p in attached)
+
+
+def test_a_report_is_named_in_slack_also_below_a_body_that_is_cut(http: HttpServer) -> None:
+    channel = SlackWebhook("sales", http.url)
+    channel.send(replace(NOTICE, body="x" * 50_000, report="week"))
+    channel.close()
+    blocks = json.loads(http.requests[0].body)["blocks"]
+    assert blocks[-1]["text"]["text"] == "Report: var/reports/week.html"
 
 
 @pytest.mark.parametrize(("answer", "final"), [("451 later", False), ("554 never", True)])
