@@ -6,6 +6,7 @@ import csv
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
@@ -47,6 +48,49 @@ def test_every_id_is_unique_and_every_pointer_leads_somewhere(tmp_path: Path, le
     for lead in tables["leads"]:
         assert lead["contact_id"] in ids["contacts"]
         assert not lead["company_id"] or lead["company_id"] in ids["companies"]
+
+
+def test_deals_point_at_owners_and_companies_and_are_pointed_at(tmp_path: Path) -> None:
+    counts = generate(tmp_path, today=TODAY)
+    tables = {name: rows(tmp_path / f"{name}.csv") for name in counts}
+    keys = {"deals": "deal_id", "deal_contacts": "contact_id", "activities": "activity_id", "owners": "owner_id"}
+    ids = {name: {row[key] for row in tables[name]} for name, key in keys.items()}
+    assert {name: len(found) for name, found in ids.items()} == {name: counts[name] for name in keys}
+    assert not ids["deal_contacts"] & {row["contact_id"] for row in tables["contacts"]}
+    for deal in tables["deals"]:
+        assert not deal["hubspot_owner_id"] or deal["hubspot_owner_id"] in ids["owners"]
+        assert deal["company_id"] in {row["company_id"] for row in tables["companies"]}
+    for row in (*tables["deal_contacts"], *tables["activities"]):
+        assert row["deal_id"] in ids["deals"]
+
+
+def test_closed_deals_tell_what_an_open_one_can_be_compared_with(tmp_path: Path) -> None:
+    generate(tmp_path, today=TODAY)
+    deals = rows(tmp_path / "deals.csv")
+    closed = [deal for deal in deals if deal["is_closed"] == "true"]
+    assert (len(deals) - len(closed), len(closed)) == (48, 240)
+    won = [deal for deal in closed if deal["dealstage"] == "closedwon"]
+    assert 50 < len(won) < 120
+    assert {deal["dealstage"] for deal in closed} == {"closedwon", "closedlost"}
+    assert all(deal["days_in_contractsent"] and deal["createdate"] < deal["closed_at"] for deal in won)
+    told = [(float(p), deal["dealstage"] == "closedwon") for deal in closed if (p := deal["revops_win_probability"])]
+    share = sum(won for _, won in told) / len(told)
+    assert sum((p - won) ** 2 for p, won in told) / len(told) < 0.8 * share * (1 - share)
+
+
+def test_the_dirt_of_the_deals_is_there(tmp_path: Path) -> None:
+    generate(tmp_path, today=TODAY)
+    deals = [deal for deal in rows(tmp_path / "deals.csv") if deal["is_closed"] == "false"]
+    assert any(deal["amount"] == "" for deal in deals)
+    assert any(deal["amount"] == "about 12k" for deal in deals)
+    assert any(deal["closedate"] < TODAY.isoformat() for deal in deals)
+    assert any(deal["notes_last_updated"] < "2026-05-01" for deal in deals)
+    assert any("<script>" in deal["dealname"] and "\x1b" in deal["dealname"] for deal in deals)
+    assert any(deal["legal_hold"] == "true" for deal in deals)
+    assert any(deal["hubspot_owner_id"] == "" for deal in deals)
+    contacts = Counter(row["deal_id"] for row in rows(tmp_path / "deal_contacts.csv"))
+    assert {deal["deal_id"] for deal in deals} == set(contacts)
+    assert 1 in contacts.values()
 
 
 def test_the_dirt_is_there(tmp_path: Path) -> None:
