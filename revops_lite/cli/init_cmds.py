@@ -18,7 +18,8 @@ README = """# A revops-lite installation
 
 - `config.toml`: everything that can be configured; `revops check` says whether it is right.
 - `agents/`: one Python file per agent; what they go by lies in `agents/data/`.
-- `data/`: the sample CRM as CSV, and the company registry that the enrichment agent reads.
+- `data/`: the sample CRM as CSV (leads and deals with what belongs to them), and the company registry that the
+  enrichment agent reads.
 - `var/`: made by the program: the embedded CRM and Redis, the audit trail, reports, sent messages. Back it up.
 
 ```

@@ -22,6 +22,7 @@ RELATIONS = """\
 # "activity.deal_id" = "deal"            # include = ["activities"]
 
 """
+LINK = re.compile(r"^link = .*$", re.MULTILINE)
 INCLUDE = re.compile(r"^include = \[[^\]]*\]", re.MULTILINE)
 
 
@@ -45,6 +46,8 @@ def _fitted(name: str, text: str, file: str) -> str:
             return RELATIONS
         case "workflows.deal_review":
             return INCLUDE.sub('include = ["owner"]', text)
+        case _ if name.startswith("agents."):
+            return LINK.sub('# link = "https://…/{id}"                # where a deal is seen in your CRM', text)
         case _:
             return text
 

@@ -48,7 +48,8 @@ def intake(table: Table, guess: Guess, dates: Order | None = None) -> Intake:
     """Every row as a record. `dates` beats what the columns say. Raises UsageError where there is no deal."""
     found = Intake()
     if not table.rows:
-        raise UsageError(f"{table.file}: no deals in it, only the names of columns; export it again with its rows")
+        why = table.problems[-1] if table.problems else "there are only the names of columns; export it with its rows"
+        raise UsageError(f"{table.file}: no deals in it; {why}")
     found.fields = _fields(table, guess)
     found.readings = _readings(table, guess, dates)
     reader = _Reader(table, guess, found)
