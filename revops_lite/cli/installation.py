@@ -10,6 +10,7 @@ import typer
 
 from revops_lite.cli import out
 from revops_lite.cli.options import Json, state
+from revops_lite.errors import UsageError
 
 
 class Dates(Enum):
@@ -32,6 +33,8 @@ def init(
     """A working installation to start from: on sample data, or the deal review of your own CRM's export."""
     from revops_lite.cli import init_cmds, intake_cmds
 
+    if from_ is None and (map_ or dates):
+        raise UsageError("--map and --dates say how to read an export; add --from DEALS.csv")
     if from_ is None:
         lines = init_cmds.init(target, leads=leads, seed=seed)
     else:

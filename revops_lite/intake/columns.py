@@ -13,6 +13,7 @@ from revops_lite.intake.outcome import ends_told
 from revops_lite.intake.values import amount, currency, flag, to_iso
 
 ENOUGH = 0.6  # of a column's filled cells have to be what its name promises
+ELSE_DATED = {"modified", "updated", "changed", "synced", "imported", "birthday", "start", "first", "last", "next"}
 Row = tuple[int, Sequence[str]]  # line in the file, cells
 
 
@@ -164,11 +165,17 @@ def _counts_up(cells: Sequence[str]) -> bool:
     return len(numbers) == len(cells) and all(later - earlier == 1 for earlier, later in pairwise(numbers))
 
 
+def _may_be_the_end(table: Table, column: str) -> bool:
+    """Dates, of which the name does not say that they are of something else."""
+    cells = table.cells(column)
+    return bool(cells) and not set(plain(column).split()) & ELSE_DATED and _share(cells, is_date) >= 0.9
+
+
 BY_CONTENT: tuple[tuple[str, Callable[[Table, str], bool]], ...] = (
     ("status", _tells_ends),
     ("amount", _is_money),
     ("currency", _is_currency),
-    ("close date", lambda table, column: bool(cells := table.cells(column)) and _share(cells, is_date) >= 0.9),
+    ("close date", _may_be_the_end),
     ("id", _is_code),
 )
 

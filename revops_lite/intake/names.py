@@ -36,7 +36,7 @@ ROLES = (
         "dealname",
         "text",
         "deal name, dealname, opportunity name, potential name, lead name, name, title, deal title, deal, opportunity,"
-        " subject, bezeichnung, titel",
+        " subject, topic, bezeichnung, titel",
         "deals are called by their ids",
     ),
     Role(
@@ -59,7 +59,8 @@ ROLES = (
         "amount",
         "amount",
         "amount",
-        "amount, deal amount, deal value, value, opportunity amount, estimated acv, acv, tcv, contract value,"
+        "amount, deal amount, deal value, value, opportunity amount, opportunity value, est revenue,"
+        " estimated acv, acv, tcv, contract value,"
         " total contract value, arr, annual contract value, amount in company currency, total value, deal size, size,"
         " price, revenue, total, mrr, expected revenue, betrag, wert, montant, importe, valor",
         "every deal is flagged amount_missing",
@@ -130,8 +131,9 @@ ROLES = (
         "text",
         "deal owner, opportunity owner, owner, owner name, owner full name, hubspot owner id, deal owner id, owner id,"
         " owner email, owner rep id, sales rep, rep, account executive, ae, seller, salesperson, sales person,"
+        " sales owner, owned by, user responsible,"
         " assigned to, assigned user, responsible, user, verantwortlich, zustandig, proprietaire, propietario",
-        "there is one summary for all deals, and pay cannot be told apart by person",
+        "summaries and pay cannot be told apart by person",
     ),
     Role(
         "company",

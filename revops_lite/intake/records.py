@@ -25,6 +25,7 @@ from revops_lite.intake.values import (
 )
 
 JUDGED = ("status", "closed flag", "won flag", "stage", "probability")
+DERIVED = ("is_closed", "close_outcome")
 ENDS = {"won": "closedwon", "lost": "closedlost"}
 LONGEST_ID = 200
 
@@ -64,12 +65,13 @@ def _fields(table: Table, guess: Guess) -> dict[str, str]:
     """column -> field; a column that no role claims keeps its own name, cleaned, but never takes another's field."""
     own = {found.column: BY_NAME[role].field for role, found in guess.found.items() if BY_NAME[role].field}
     own |= {column: name for name, column in guess.others.items()}
-    taken = {*own.values(), *(role.field for role in BY_NAME.values()), "is_closed", "close_outcome"}
+    taken = {*own.values(), *(role.field for role in BY_NAME.values()), *DERIVED}
+    said = {found.column for role, found in guess.found.items() if role == "id" or field_name(found.column) in DERIVED}
     fields = {}
     for column in table.columns:
         if column in own:
             fields[column] = own[column]
-        elif guess.found.get("id") is None or guess.found["id"].column != column:
+        elif column not in said:
             name, number = field_name(column), 1
             while name in taken:
                 number += 1

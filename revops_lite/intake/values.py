@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 Order = Literal["dmy", "mdy", "iso"]
@@ -91,6 +92,7 @@ def _either(cell: str) -> re.Match[str] | None:
     return found if found and len(found[1]) <= 2 and found[2] != "." else None
 
 
+@lru_cache(maxsize=100_000)
 def to_iso(cell: str, order: Order) -> str | None:
     """ "2026-03-05", or with its time "2026-03-05T14:30:00" and its zone, if it names one."""
     cell = cell.strip()
@@ -123,7 +125,7 @@ def _iso(year: str, month: str, day: str, clock: list[str]) -> str | None:
     try:
         text = date(full, int(month), int(day)).isoformat()
         hours = int(hour or 0) % 12 + 12 * (half.lower() == "p") if half else int(hour or 0)
-        at = datetime.strptime(f"{hours}:{minute or 0}:{second or 0}", "%H:%M:%S").time()
+        at = time(hours, int(minute or 0), int(second or 0))
     except ValueError:
         return None
     if not 1900 <= full <= 2200:

@@ -166,6 +166,11 @@ def test_what_a_name_does_not_tell_the_contents_may() -> None:
     assert found.states == {"open": 1, "won": 1, "lost": 1}
 
 
+def test_a_lone_column_of_dates_is_the_close_date_unless_its_name_says_otherwise() -> None:
+    assert taken("deal id,when\n1,2026-01-02\n2,2026-01-03\n")[0]["close date"] == "when"
+    assert "close date" not in taken("deal id,last modified\n1,2026-01-02\n2,2026-01-03\n")[0]
+
+
 def test_a_name_whose_contents_are_something_else_is_not_taken() -> None:
     columns, _ = taken("deal id,close date,amount\n1,maybe,lots\n2,later,more\n")
     assert columns == {"id": "deal id"}

@@ -212,6 +212,20 @@ def test_without_a_terminal_it_shows_its_guess_and_the_command_and_asks_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_map_without_an_export_is_refused(tmp_path: Path) -> None:
+    words = ["init", "out", "--map", "a=b", "--yes"]
+    done = subprocess.run(
+        [sys.executable, "-m", "revops_lite.cli", *words],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "add --from DEALS.csv" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_on_a_terminal_it_asks_once_and_no_makes_nothing(tmp_path: Path) -> None:
     export = str(HERE / "exports" / "hubspot.csv")
     words = ["-m", "revops_lite.cli", "init", "out", "--from", export]
