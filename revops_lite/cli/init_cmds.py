@@ -99,7 +99,7 @@ def _walk(prefix: str, folder: Traversable) -> Iterator[tuple[str, Traversable]]
         name = f"{prefix}/{item.name}"
         if item.is_dir() and not item.name.startswith(("__", ".")):
             yield from _walk(name, item)
-        elif item.is_file() and item.name.endswith((".py", ".toml")):
+        elif item.is_file() and item.name.endswith((".py", ".toml", ".html")):
             yield name, item
 
 

@@ -22,6 +22,10 @@ RELATIONS = """\
 # "activity.deal_id" = "deal"            # include = ["activities"]
 
 """
+SURE_ENOUGH = (
+    "confidence = 0.50                       # contacts and activities are missing: it is never surer than 0.75"
+)
+ENTRY = re.compile(r"^entry = .*$", re.MULTILINE)
 LINK = re.compile(r"^link = .*$", re.MULTILINE)
 INCLUDE = re.compile(r"^include = \[[^\]]*\]", re.MULTILINE)
 
@@ -46,6 +50,8 @@ def _fitted(name: str, text: str, file: str) -> str:
             return RELATIONS
         case "workflows.deal_review":
             return INCLUDE.sub('include = ["owner"]', text)
+        case "agents.deal_inspection":
+            return ENTRY.sub(lambda entry: f"{entry[0]}\n{SURE_ENOUGH}", text)
         case _ if name.startswith("agents."):
             return LINK.sub('# link = "https://…/{id}"                # where a deal is seen in your CRM', text)
         case _:

@@ -7,17 +7,19 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 
-from revops_lite import config
+from agents.deal_inspection import inspect
+from revops_lite import Snapshot, config
 from revops_lite.cli import intake_cmds, terminal
 from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.errors import NotFound, Refused, RevopsError, UsageError
-from revops_lite.intake import deal_review_only
+from revops_lite.intake import deal_review_only, guess, intake
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -78,12 +80,27 @@ def test_the_configuration_has_the_deal_review_and_nothing_else() -> None:
     assert found["workflows"]["deal_review"]["include"] == ["owner"]
     assert set(found["agents"]) == {"deal_inspection"}
     assert found["agents"]["deal_inspection"]["settings"] == {"stale_days": 14}
+    assert found["agents"]["deal_inspection"]["confidence"] == 0.5
     assert found["crm"]["relations"] == {"deal.hubspot_owner_id": "owner"}
     assert found["governance"]["fields"] == {"deal.amount": {"mode": "review"}}
     assert set(found["notify"]["channels"]) == {"sales"}
     assert "# Made by `revops init --from my deals.csv`" in text
     assert "# what is wrong with a deal" in text
     assert "# ---- what happens when ----" in text
+
+
+def test_an_inspection_without_contacts_and_activities_is_sure_enough() -> None:
+    """With a whole export and with almost nothing; else every finding would wait for a person."""
+    asked = tomllib.loads(deal_review_only(STARTER, "deals.csv"))["agents"]["deal_inspection"]["confidence"]
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    for values in ({}, deal_of(HERE / "exports" / "hubspot.csv")):
+        found = inspect(Snapshot("deal", "1", values, 1, now))
+        assert found.confidence >= asked
+
+
+def deal_of(export: Path) -> dict[str, Any]:
+    table = intake_cmds.read(export)
+    return intake(table, guess(table)).deals[0][1]
 
 
 def test_a_name_of_a_file_cannot_write_into_the_configuration() -> None:
