@@ -39,6 +39,7 @@ class Intake:
     fields: dict[str, str] = field(default_factory=dict)  # column -> field, of all columns that are imported
     readings: dict[str, Reading] = field(default_factory=dict)  # role -> how its dates are read
     states: Counter[State] = field(default_factory=Counter)
+    currencies: Counter[str] = field(default_factory=Counter)  # that amounts or the column's name tell
     unclear: dict[int, str] = field(default_factory=dict)
     unread: dict[str, list[int]] = field(default_factory=dict)  # role -> lines whose cell stays as it is
     skipped: list[str] = field(default_factory=list)  # "line 3: no id; skipped"
@@ -156,6 +157,7 @@ class _Reader:
             read = amount(money, self._mark)
             if (code := (read and read[1]) or self._code) and "deal_currency_code" not in values:
                 values["deal_currency_code"] = code
+                self._found.currencies[code] += 1
         if "stage" not in self._at and "status" in self._at and cells[self._at["status"]]:
             values["dealstage"] = cells[self._at["status"]]
         self._owner(values)

@@ -32,7 +32,7 @@ def told(table: Table, guess: Guess, found: Intake) -> list[str]:
         *_dates(guess, found),
         *_states(guess, found),
         *_unread(table, guess, found),
-        *(f"no {role.name}: {role.without}" for role in without(guess)),
+        *_missing(guess, found),
         "no contacts and activities, as a deals export has none: single_threaded and missing_roles are not checked",
         *table.problems,
         *found.skipped[:LINES],
@@ -86,6 +86,15 @@ def _unread(table: Table, guess: Guess, found: Intake) -> Iterator[str]:
         column, content = guess.found[role].column, BY_NAME[role].content
         count = f"{len(lines)} of {len(table.cells(column))} cells"
         yield f'"{column}": {count} cannot be read as {content} and stay as they are ({_lines(lines)})'
+
+
+def _missing(guess: Guess, found: Intake) -> Iterator[str]:
+    for role in without(guess):
+        if role.name == "currency" and found.currencies:
+            counts = ", ".join(f"{code} ({count})" for code, count in found.currencies.most_common())
+            yield f"the currency stands with the amounts: {counts}"
+        else:
+            yield f"no {role.name}: {role.without}"
 
 
 def _lines(lines: Sequence[int]) -> str:

@@ -116,6 +116,8 @@ def test_zoho_day_first_and_with_the_currency_in_the_amount() -> None:
     first = values(found)[0]
     assert (first["closedate"], first["createdate"]) == ("2026-12-31", "2026-03-02T09:30:00")
     assert first["deal_currency_code"] == "USD"
+    deals = table("zoho.csv")
+    assert "the currency stands with the amounts: USD (3)" in told(deals, guess(deals), found)
     assert found.states == {"open": 1, "won": 1, "lost": 1}
 
 
