@@ -12,7 +12,15 @@ from revops_lite.errors import Refused, RevopsError
 from revops_lite.sample import generate
 
 OURS = ("config.toml", "agents", "data", "var")  # what `init` makes or `up` would; any of them stops it
-IMPORTS = {"companies": ("company", "company_id"), "contacts": ("contact", "contact_id"), "leads": ("lead", "lead_id")}
+IMPORTS = {  # table -> kind, column of the id
+    "companies": ("company", "company_id"),
+    "contacts": ("contact", "contact_id"),
+    "leads": ("lead", "lead_id"),
+    "owners": ("owner", "owner_id"),
+    "deals": ("deal", "deal_id"),
+    "deal_contacts": ("contact", "contact_id"),
+    "activities": ("activity", "activity_id"),
+}
 GITIGNORE = "/var/\n__pycache__/\n*.pyc\n.env\n"
 README = """# A revops-lite installation
 
@@ -115,4 +123,4 @@ def _create(path: Path, text: str) -> bool:
 
 def _commands() -> list[str]:
     imports = [f"revops crm import data/{name}.csv --kind {kind} --id {key}" for name, (kind, key) in IMPORTS.items()]
-    return [*imports, "revops up"]
+    return [*imports, "revops workflow start deal_review", "revops up"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from revops_lite.cli.init_cmds import init
+from revops_lite.cli.intake_cmds import init_from
 from revops_lite.errors import Refused, RevopsError, UsageError
 from revops_lite.sample import REPS, generate
 
@@ -130,15 +131,33 @@ def test_init_makes_an_installation_and_says_what_to_type_next(tmp_path: Path) -
     assert starter <= set(made)
     assert made["config.toml"] == (ROOT / "config.toml").read_bytes()
     assert not any("__pycache__" in name for name in made)
-    assert lines[-5:] == [
+    assert lines[-10:] == [
         f"  cd '{target}'",
         "  revops crm import data/companies.csv --kind company --id company_id",
         "  revops crm import data/contacts.csv --kind contact --id contact_id",
         "  revops crm import data/leads.csv --kind lead --id lead_id",
+        "  revops crm import data/owners.csv --kind owner --id owner_id",
+        "  revops crm import data/deals.csv --kind deal --id deal_id",
+        "  revops crm import data/deal_contacts.csv --kind contact --id contact_id",
+        "  revops crm import data/activities.csv --kind activity --id activity_id",
+        "  revops workflow start deal_review",
         "  revops up",
     ]
     for name in made:
         assert any(line.strip().split(" (")[0] == name for line in lines), name
+
+
+def test_the_starter_has_a_deal_review_that_can_stand_alone(tmp_path: Path) -> None:
+    file = tmp_path / "deals.csv"
+    file.write_text("Deal ID,Deal Name,Deal owner\n1,Acme,Ana\n", encoding="utf-8")
+    lines = init_from(tmp_path / "crm", file, (), None, True)
+    made = tomllib.loads((tmp_path / "crm" / "config.toml").read_text(encoding="utf-8"))
+    whole = tomllib.loads((ROOT / "config.toml").read_text(encoding="utf-8"))
+    review = whole["workflows"]["deal_review"]
+    assert made["workflows"] == {"deal_review": review | {"include": ["owner"]}}
+    assert set(made["agents"]) == {step["agent"] for step in review["steps"]}
+    assert {"sales", "managers"} <= set(made["notify"]["channels"])
+    assert lines[-2:] == ["  revops workflow start deal_review", "  revops up --until-idle"]
 
 
 def test_the_agents_of_a_new_installation_run_there(tmp_path: Path) -> None:
