@@ -27,7 +27,7 @@ def import_(
 
     Raises NotFound, UsageError and CrmUnavailable.
     """
-    mapping = _pairs(maps, "--map", "column=field")
+    mapping = pairs(maps, "--map", "column=field")
     result = asdict(import_csv(crm, file, kind, id_column, mapping, actor or user()))
     return {"schema": SCHEMA, "file": str(file), "kind": kind, **result, "problems": list(result["problems"])}
 
@@ -63,7 +63,7 @@ def set_(
     NotFound for a record that is not there, unless `create` says to make it; UsageError; CrmRefused.
     """
     _check_name(record)
-    values = {field: parsed(text) for field, text in _pairs(assignments, "set", "field=value").items()}
+    values = {field: parsed(text) for field, text in pairs(assignments, "set", "field=value").items()}
     if not values and not create:
         raise UsageError(f"set {record}: nothing to set; write field=value")
     who = actor or user()
@@ -114,7 +114,7 @@ def _no_number(name: str) -> None:
     raise ValueError(name)
 
 
-def _pairs(words: Sequence[str], option: str, form: str) -> dict[str, str]:
+def pairs(words: Sequence[str], option: str, form: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")

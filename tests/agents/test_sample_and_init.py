@@ -6,12 +6,14 @@ import csv
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from revops_lite.cli.init_cmds import init
+from revops_lite.cli.intake_cmds import init_from
 from revops_lite.errors import Refused, RevopsError, UsageError
 from revops_lite.sample import REPS, generate
 
@@ -47,6 +49,49 @@ def test_every_id_is_unique_and_every_pointer_leads_somewhere(tmp_path: Path, le
     for lead in tables["leads"]:
         assert lead["contact_id"] in ids["contacts"]
         assert not lead["company_id"] or lead["company_id"] in ids["companies"]
+
+
+def test_deals_point_at_owners_and_companies_and_are_pointed_at(tmp_path: Path) -> None:
+    counts = generate(tmp_path, today=TODAY)
+    tables = {name: rows(tmp_path / f"{name}.csv") for name in counts}
+    keys = {"deals": "deal_id", "deal_contacts": "contact_id", "activities": "activity_id", "owners": "owner_id"}
+    ids = {name: {row[key] for row in tables[name]} for name, key in keys.items()}
+    assert {name: len(found) for name, found in ids.items()} == {name: counts[name] for name in keys}
+    assert not ids["deal_contacts"] & {row["contact_id"] for row in tables["contacts"]}
+    for deal in tables["deals"]:
+        assert not deal["hubspot_owner_id"] or deal["hubspot_owner_id"] in ids["owners"]
+        assert deal["company_id"] in {row["company_id"] for row in tables["companies"]}
+    for row in (*tables["deal_contacts"], *tables["activities"]):
+        assert row["deal_id"] in ids["deals"]
+
+
+def test_closed_deals_tell_what_an_open_one_can_be_compared_with(tmp_path: Path) -> None:
+    generate(tmp_path, today=TODAY)
+    deals = rows(tmp_path / "deals.csv")
+    closed = [deal for deal in deals if deal["is_closed"] == "true"]
+    assert (len(deals) - len(closed), len(closed)) == (48, 240)
+    won = [deal for deal in closed if deal["dealstage"] == "closedwon"]
+    assert 50 < len(won) < 120
+    assert {deal["dealstage"] for deal in closed} == {"closedwon", "closedlost"}
+    assert all(deal["days_in_contractsent"] and deal["createdate"] < deal["closed_at"] for deal in won)
+    told = [(float(p), deal["dealstage"] == "closedwon") for deal in closed if (p := deal["revops_win_probability"])]
+    share = sum(won for _, won in told) / len(told)
+    assert sum((p - won) ** 2 for p, won in told) / len(told) < 0.8 * share * (1 - share)
+
+
+def test_the_dirt_of_the_deals_is_there(tmp_path: Path) -> None:
+    generate(tmp_path, today=TODAY)
+    deals = [deal for deal in rows(tmp_path / "deals.csv") if deal["is_closed"] == "false"]
+    assert any(deal["amount"] == "" for deal in deals)
+    assert any(deal["amount"] == "about 12k" for deal in deals)
+    assert any(deal["closedate"] < TODAY.isoformat() for deal in deals)
+    assert any(deal["notes_last_updated"] < "2026-05-01" for deal in deals)
+    assert any("<script>" in deal["dealname"] and "\x1b" in deal["dealname"] for deal in deals)
+    assert any(deal["legal_hold"] == "true" for deal in deals)
+    assert any(deal["hubspot_owner_id"] == "" for deal in deals)
+    contacts = Counter(row["deal_id"] for row in rows(tmp_path / "deal_contacts.csv"))
+    assert {deal["deal_id"] for deal in deals} == set(contacts)
+    assert 1 in contacts.values()
 
 
 def test_the_dirt_is_there(tmp_path: Path) -> None:
@@ -86,15 +131,33 @@ def test_init_makes_an_installation_and_says_what_to_type_next(tmp_path: Path) -
     assert starter <= set(made)
     assert made["config.toml"] == (ROOT / "config.toml").read_bytes()
     assert not any("__pycache__" in name for name in made)
-    assert lines[-5:] == [
+    assert lines[-10:] == [
         f"  cd '{target}'",
         "  revops crm import data/companies.csv --kind company --id company_id",
         "  revops crm import data/contacts.csv --kind contact --id contact_id",
         "  revops crm import data/leads.csv --kind lead --id lead_id",
+        "  revops crm import data/owners.csv --kind owner --id owner_id",
+        "  revops crm import data/deals.csv --kind deal --id deal_id",
+        "  revops crm import data/deal_contacts.csv --kind contact --id contact_id",
+        "  revops crm import data/activities.csv --kind activity --id activity_id",
+        "  revops workflow start deal_review",
         "  revops up",
     ]
     for name in made:
         assert any(line.strip().split(" (")[0] == name for line in lines), name
+
+
+def test_the_starter_has_a_deal_review_that_can_stand_alone(tmp_path: Path) -> None:
+    file = tmp_path / "deals.csv"
+    file.write_text("Deal ID,Deal Name,Deal owner\n1,Acme,Ana\n", encoding="utf-8")
+    lines = init_from(tmp_path / "crm", file, (), None, True)
+    made = tomllib.loads((tmp_path / "crm" / "config.toml").read_text(encoding="utf-8"))
+    whole = tomllib.loads((ROOT / "config.toml").read_text(encoding="utf-8"))
+    review = whole["workflows"]["deal_review"]
+    assert made["workflows"] == {"deal_review": review | {"include": ["owner"]}}
+    assert set(made["agents"]) == {step["agent"] for step in review["steps"]}
+    assert {"sales", "managers"} <= set(made["notify"]["channels"])
+    assert lines[-2:] == ["  revops workflow start deal_review", "  revops up --until-idle"]
 
 
 def test_the_agents_of_a_new_installation_run_there(tmp_path: Path) -> None:

@@ -1,33 +1,14 @@
-"""A sample CRM to try the system on: companies, contacts, leads, reps and a company registry, as CSV files.
-
-Seeded: the same arguments give the same files, byte for byte. Every fourth lead is dirty on purpose, so that a first
-run shows the reviews, holds and flags that real data brings.
-"""
+"""The sample's leads with their companies and contacts. Every fourth lead is dirty on purpose."""
 
 from __future__ import annotations
 
-import csv
 import random
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from datetime import datetime, timedelta
 
-from revops_lite.errors import RevopsError, UsageError
+from revops_lite.sample.words import FIRST, LAST, REPS, TITLES, Row, iso, slug
 
-Row = dict[str, Any]
-
-FIRST = (
-    "Amara Björn Carla Dmitri Elena Farid Grace Hugo Ines Jonas Keiko Liam Maya Nadia Oscar Priya Quentin Rosa Samir "
-    "Tessa Umar Vera Wen Ximena Yusuf Zoë"
-)
-LAST = (
-    "Abbott Bauer Castillo Dubois Eriksen Fontaine Green Haddad Iwata Jansen Kowalski Lindqvist Moreau Nakamura Okafor "
-    "Petrov Quinn Rossi Schäfer Thompson Ueda Vargas Whitfield Yilmaz Zhang"
-)
 BRANDS = (
     "Alder Beacon Cobalt Delta Ember Falcon Granite Harbor Indigo Juniper Keystone Lumen Meridian Nimbus Orchard "
     "Pinnacle Quarry Ridgeline Summit Tidewater Union Vertex Willow Yarrow Zephyr"
@@ -56,28 +37,8 @@ PLACES = [  # city, state, country
     ("Berlin", "", "Germany"),
     ("Lyon", "", "France"),
 ]
-TITLES = [
-    "VP of Sales",
-    "Chief Revenue Officer",
-    "Head of Revenue Operations",
-    "Director of Marketing",
-    "Sales Operations Manager",
-    "IT Director",
-    "CFO",
-    "Finance Manager",
-    "Marketing Analyst",
-    "Founder & CEO",
-]
 TECHNOLOGIES = ["salesforce", "hubspot", "snowflake", "segment", "aws", "slack", "netsuite", "zendesk"]
 SOURCES = ["inbound_marketing", "inbound_marketing", "sdr_outbound", "partner_referral"]
-REPS = [  # as in the sample config.toml: id, name, weight, capacity, open leads
-    ("rep-ana", "Ana Ruiz", 2, 60, 21),
-    ("rep-ben", "Ben Cole", 1, 40, 12),
-    ("rep-chloe", "Chloé Martin", 1, 40, 9),
-    ("rep-dev", "Dev Patel", 1, 40, 30),
-    ("rep-emil", "Emil Berg", 1, 25, 18),
-    ("rep-queue", "Sales queue", 0, 0, 0),
-]
 
 
 @dataclass
@@ -91,16 +52,8 @@ class Case:
     extra: list[Row] = field(default_factory=list)  # further registry entries
 
 
-def generate(folder: Path, *, leads: int = 60, seed: int = 7, today: date | None = None) -> dict[str, int]:
-    """Write companies, contacts, leads, reps and company_registry (.csv) into `folder`; rows written by file name.
-
-    Times lie in the weeks before `today` (default: the current day, UTC), so that intent is fresh. Raises UsageError
-    for fewer than one lead and RevopsError where the folder cannot be written.
-    """
-    if leads < 1:
-        raise UsageError(f"a sample needs at least one lead, not {leads}")
-    rng = random.Random(seed)
-    midnight = datetime.combine(today or datetime.now(UTC).date(), datetime.min.time(), UTC)
+def lead_tables(rng: random.Random, leads: int, midnight: datetime) -> dict[str, list[Row]]:
+    """companies, contacts, leads, reps and company_registry; times lie in the weeks before `midnight`."""
     companies = [_company(rng, number) for number in range(1, leads * 3 // 4 + 2)]
     cases = []
     for index in range(leads):
@@ -109,40 +62,19 @@ def generate(folder: Path, *, leads: int = 60, seed: int = 7, today: date | None
         if index % 4 == 3:
             DIRT[index // 4 % len(DIRT)](case)
         cases.append(case)
-    return _write_all(folder, cases)
+    return _tables(cases)
 
 
-def _write_all(folder: Path, cases: Sequence[Case]) -> dict[str, int]:
+def _tables(cases: Sequence[Case]) -> dict[str, list[Row]]:
     companies = {case.company["company_id"]: case.company for case in cases if case.company}
     registry = {id(row): row for case in cases for row in (case.registry, *case.extra) if row}
-    reps = [dict(zip(("rep_id", "name", "weight", "capacity", "open_leads"), rep, strict=True)) for rep in REPS]
-    tables: dict[str, list[Row]] = {
+    return {
         "companies": list(companies.values()),
         "contacts": [case.contact for case in cases],
         "leads": [case.lead for case in cases],
-        "reps": reps,
+        "reps": [dict(zip(("rep_id", "name", "weight", "capacity", "open_leads"), rep, strict=True)) for rep in REPS],
         "company_registry": list(registry.values()),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, rows in tables.items():
-            _write(folder / f"{name}.csv", rows)
-    except OSError as error:
-        raise RevopsError(f"{folder}: the sample data cannot be written there: {error.strerror or error}") from error
-    return {name: len(rows) for name, rows in tables.items()}
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _slug(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
 def _company(rng: random.Random, number: int) -> tuple[Row, Row | None]:
@@ -154,7 +86,7 @@ def _company(rng: random.Random, number: int) -> tuple[Row, Row | None]:
     city, state, country = rng.choice(PLACES)
     size = round(10 ** rng.uniform(1.3, 3.6))
     technologies = ";".join(sorted(rng.sample(TECHNOLOGIES, rng.randint(1, 3))))
-    domain = f"{_slug(name)}.example"
+    domain = f"{slug(name)}.example"
     registry = {
         "name": name,
         "domain": domain,
@@ -184,12 +116,12 @@ def _band(size: int) -> str:
 
 def _case(rng: random.Random, number: int, company: Row, registry: Row | None, midnight: datetime) -> Case:
     first, last, title = rng.choice(FIRST.split()), rng.choice(LAST.split()), rng.choice(TITLES)
-    email = f"{_slug(first)}.{_slug(last)}@{_slug(company['name'])}.example"
+    email = f"{slug(first)}.{slug(last)}@{slug(company['name'])}.example"
     created = midnight - timedelta(minutes=rng.randint(5, 1440))
 
     def ago(chance: float, days: int) -> str:
         when = created - timedelta(minutes=rng.randint(1, days * 1440))
-        return _iso(when) if rng.random() < chance else ""
+        return iso(when) if rng.random() < chance else ""
 
     views, downloads = (rng.choice((0, 0, 1, 2, 4)), rng.choice((0, 0, 1, 3)))
     contact = {
@@ -224,13 +156,9 @@ def _case(rng: random.Random, number: int, company: Row, registry: Row | None, m
         "last_download_at": ago(1, 30) if downloads else "",
         "hs_email_optout": "",
         "legal_hold": "",
-        "createdate": _iso(created),
+        "createdate": iso(created),
     }
     return Case(lead, contact, company, registry)
-
-
-def _iso(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # ---- dirt: what real CRMs are like ----------------------------------------------------------------------------------
@@ -295,7 +223,7 @@ def _namesake(case: Case) -> None:
 def _almost_nothing(case: Case) -> None:
     """A name and an address, no more."""
     _without_company(case)
-    case.lead |= {"jobtitle": "", "state": "", "country": "", "email": f"info@{_slug(case.lead['lastname'])}.example"}
+    case.lead |= {"jobtitle": "", "state": "", "country": "", "email": f"info@{slug(case.lead['lastname'])}.example"}
     case.contact |= {"jobtitle": "", "email": case.lead["email"]}
 
 
