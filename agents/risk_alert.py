@@ -102,11 +102,14 @@ def summarize(deals: Gathered) -> Proposal:
     if known and known.owner and len({read(deal, s).owner for deal in deals}) == 1:
         owner = known.owner
     to = str(s.get("channels", {}).get(owner) or s.get("channel", "owner"))
-    news, about = within(news_of(deals, to, s))
+    every = news_of(deals, to, s)
+    news, about = within(every)
     if not news:
         raise Skip(f"{several(len(deals), 'deal')}, nothing that {to} has not been told of")
     name = text(s.get("names", {}).get(owner), 80) or person([deals.of]) or (known.owner_name if known else "")
     subject, head = head_of(news, name or "deals without an owner")
+    if later := len(every) - len(news):
+        head += f"; the next summary has {several(later, 'deal')} more"
     day = local(deals.now, s)
     body = body_of(news, head, str(s.get("link", "")))
     notice = Notice(to, subject, body, f"risk-alert:{deals.of.record}:{day}", about=tuple(about))

@@ -93,19 +93,19 @@ def sections(lines: Sequence[Line], stages: Sequence[str], order: Sequence[str])
     if len(order) > 1:
         parts["currency"] = ("By currency", {line.currency: named(line.currency) or NONE for line in lines})
     return [
-        {"what": what, "title": title, "rows": table(*shortened(lines, what, names, stages, order), order)}
+        {"what": what, "title": title, "rows": table(shortened(lines, what, names, stages, order), order)}
         for what, (title, names) in parts.items()
     ]
 
 
 def shortened(
     lines: Sequence[Line], what: str, names: Mapping[str, str], stages: Sequence[str], order: Sequence[str]
-) -> tuple[list[tuple[str, str]], dict[str, Totals]]:
-    """Keys with their names in the order to show them, and each group's totals; the smallest are one group."""
+) -> list[tuple[str, str, Totals]]:
+    """Key, name and totals of each group in the order to show them; the smallest are one group, the last."""
     every = grouped(lines, lambda line: str(getattr(line, what)))
     groups, others, rest = biggest(every, MONTHS if what == "month" else ROWS, order)
-    keys = [(key, names[key]) for key in ordered(what, groups, stages)]
-    return ([*keys, (REST, f"{others:,} more")], {**groups, REST: rest}) if others else (keys, groups)
+    found = [(key, names[key], groups[key]) for key in ordered(what, groups, stages)]
+    return [*found, (REST, f"{others:,} more", rest)] if others else found
 
 
 def ordered(what: str, groups: Mapping[str, Totals], stages: Sequence[str]) -> list[str]:
@@ -116,19 +116,19 @@ def ordered(what: str, groups: Mapping[str, Totals], stages: Sequence[str]) -> l
     return sorted(groups, key=lambda group: (not group, place.get(group, len(place))))
 
 
-def table(keys: Sequence[tuple[str, str]], groups: Mapping[str, Totals], order: Sequence[str]) -> list[Row]:
-    most = longest(groups.values(), order)
+def table(groups: Sequence[tuple[str, str, Totals]], order: Sequence[str]) -> list[Row]:
+    most = longest((group for *_, group in groups), order)
     return [
         Row(
             name,
             key,
-            groups[key].count,
-            cell(groups[key].pipeline, order, unit=False),
-            bars(groups[key], most),
-            cell(groups[key].weighted, order, unit=False),
-            note=left_out(groups[key]),
+            group.count,
+            cell(group.pipeline, order, unit=False),
+            bars(group, most),
+            cell(group.weighted, order, unit=False),
+            note=left_out(group),
         )
-        for key, name in keys
+        for key, name, group in groups
     ]
 
 

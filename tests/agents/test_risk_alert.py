@@ -139,6 +139,7 @@ def test_what_cannot_be_named_stays_new() -> None:
     assert 5_000 < len(found.about) < 30_000
     assert sum(map(len, found.about)) <= 300_000
     assert f"{len(found.about):,} new findings" in found.body
+    assert f"the next summary has {10_000 - len(found.about) // 3:,} deals more" in found.body
 
 
 @given(

@@ -151,7 +151,7 @@ drawn = st.fixed_dictionaries(
     {
         "amount": amount,
         "deal_currency_code": st.sampled_from(["USD", "eur", "", "$$", None]),
-        "dealstage": st.sampled_from(["a", "b", "", "<b>"]) | st.text(max_size=3),
+        "dealstage": st.sampled_from(["a", "b", "", "<b>"]) | st.text("xyé<& \u202e\n", max_size=3),
         "hubspot_owner_id": st.sampled_from(["ana", "ben", ""]),
         "closedate": st.dates().map(str) | st.sampled_from(["", "soon"]),
         "revops_win_probability": st.floats(0, 1) | st.sampled_from([None, "", "?", 7]),
