@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from revops_lite.engine import effects, fanout, ids, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import OutNotice, ReviewState, RunState, StepState, Touch
+from revops_lite.values import replace
 
 UNPARKED_AT_ONCE = 100
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import breakers, proposals, related, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import Event, Run, RunState, Step, StepState
 from revops_lite.rules import checkpoint
+from revops_lite.values import replace
 
 AT_ONCE = 500  # proposals of one answer that are taken in by one decision
 

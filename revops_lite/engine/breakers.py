@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from revops_lite.engine import ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Breaker, BreakerState, OutNotice
 from revops_lite.rules import breaker as rules
+from revops_lite.values import replace
 
 
 def admit(draft: Draft, agent: str, key: str, together: int = 0) -> bool:

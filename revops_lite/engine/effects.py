@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import ids
@@ -19,7 +18,7 @@ from revops_lite.models import (
     WriteState,
 )
 from revops_lite.rules import governance
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 
 def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | None, *cause: str) -> str | None:

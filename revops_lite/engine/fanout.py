@@ -8,7 +8,6 @@ rules. What is special stands here: how parts come to be (`swept`, `_gather`), a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import ids, jobs, records, related, runs, steps
@@ -16,6 +15,7 @@ from revops_lite.engine.state import Draft
 from revops_lite.models import OpenRun, Page, Run, RunState, Seen, Step, StepState
 from revops_lite.rules import fanout as rules
 from revops_lite.rules import flow
+from revops_lite.values import replace
 
 GATHERED = "gathered"  # in a group's id, so that it is never a record's
 

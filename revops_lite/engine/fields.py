@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, nextafter
 from typing import Any
 
@@ -11,7 +11,7 @@ from revops_lite.engine.state import Draft
 from revops_lite.models import Claimed, FieldValue, Reason, ReviewState, Run, Step, Write, WriteState
 from revops_lite.policy import AgentPolicy
 from revops_lite.rules import arbitration, flow, governance
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -10,6 +9,7 @@ from revops_lite.engine import effects, fields, ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Flag, OpenFlag, OutNotice, Run, Step, Write, WriteState
 from revops_lite.rules import dedupe
+from revops_lite.values import replace
 
 BODY_KEPT = 1_000_000
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine.state import Draft
 from revops_lite.models import CrmRecord, FieldValue, Hold, Run
 from revops_lite.rules import merge
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 
 def crm_record(name: str, raw: Mapping[str, Any]) -> CrmRecord:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import records
 from revops_lite.engine.state import Draft
 from revops_lite.models import CrmRecord, Run, Seen, Step
+from revops_lite.values import replace
 
 
 def widened(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) -> Step:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import answers, effects, ids, runs, steps
@@ -21,7 +20,7 @@ from revops_lite.models import (
     WriteState,
 )
 from revops_lite.rules import checkpoint, governance
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 
 def decided(draft: Draft) -> None:

@@ -4,14 +4,13 @@ is a question for a person. Asking twice changes nothing: what has been undone i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from revops_lite.engine import effects, ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Reason, Review, RunState, Write, WriteState
 from revops_lite.rules import governance
 from revops_lite.rules import rollback as rules
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 UNDER_WAY = frozenset({WriteState.PLANNED, WriteState.SENDING})
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})

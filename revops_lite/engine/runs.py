@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import breakers, effects, ids, records, steps
@@ -19,6 +18,7 @@ from revops_lite.models import (
     Trigger,
 )
 from revops_lite.policy import WorkflowDef
+from revops_lite.values import replace
 
 # ---- starting ----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from revops_lite.models import (
@@ -27,6 +27,7 @@ from revops_lite.models import (
 )
 from revops_lite.policy import Rulebook
 from revops_lite.rules import fanout
+from revops_lite.values import replace
 
 Key = tuple[str, str]  # kind ("run", "page", "context", "write", "intent", "review", "notice") and id
 HISTORY_KEPT = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import breakers, effects, ids, jobs, proposals, rollback
@@ -18,6 +17,7 @@ from revops_lite.models import (
     Touch,
 )
 from revops_lite.rules import flow
+from revops_lite.values import replace
 
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED, RunState.ROLLED_BACK})
 

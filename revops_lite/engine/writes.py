@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import effects, rollback, steps
@@ -17,6 +16,7 @@ from revops_lite.models import (
     Write,
     WriteState,
 )
+from revops_lite.values import replace
 
 OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
 

@@ -79,6 +79,8 @@ def cycle(after: Mapping[str, Sequence[str]]) -> list[str] | None:
 
 def concurrent(steps: Mapping[str, Step], name: str) -> frozenset[str]:
     """The steps that neither lead to this one nor follow it: nobody says which of them speaks first."""
+    if len(steps) == 1:
+        return frozenset()
     before = _leading_to(steps, name)
     return frozenset(
         other for other in steps if other != name and other not in before and name not in _leading_to(steps, other)

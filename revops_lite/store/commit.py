@@ -91,11 +91,13 @@ def _context(old: Context | None, new: Context, now: float) -> Iterator[Command]
         "told": new.told,
         "local": new.local,
     }
-    yield ("HSET", key, "r", new.record, "m", codec.dump(meta))
+    words = ["r", new.record, "m", codec.dump(meta), *words]
     for start in range(0, len(words), WORDS):
         yield ("HSET", key, *words[start : start + WORDS])
     for start in range(0, len(gone), WORDS):
         yield ("HDEL", key, *gone[start : start + WORDS])
+    if old is not None and old.history and now - old.history[-1].at < keys.DAY:
+        return  # its lifetime was set within the day
     yield ("EXPIRE", key, keys.CONTEXT_TTL)
     yield ("ZADD", keys.index("contexts"), now, new.record)  # by the last change: leaves the index as the key expires
 
