@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, cast
 
+from pydantic_core import from_json, to_json
+
 from revops_lite.crm.extract import extract
 from revops_lite.errors import CrmError, EventRefused
-from revops_lite.models import CrmRecord, Event, Run
+from revops_lite.models import Event, Run
 from revops_lite.policy import WorkflowDef
 from revops_lite.ports import Crm
 from revops_lite.reader import PATIENCE, plain
+from revops_lite.rules import fanout
 from revops_lite.store.store import Store
 
 log = logging.getLogger("revops.sweeper")
 
 PAGE = 100  # records
+AT_ONCE = 500  # records under way, beyond which no further page is told
+
+
+@dataclass
+class _Found:
+    """What one sweep has found and not told yet: pages as compressed JSON, since there may be many."""
+
+    run: Run
+    asked_at: float
+    pages: deque[tuple[int, bytes]] = field(default_factory=deque)  # number of records, data of the event
+    told: int = 0  # records
+    number: int = 0  # pages
 
 
 class Sweeper:
     """`offer` runs as committed, `tick(now)` sweeps for one of them and reports `records.swept` and `sweep.ended`.
 
-    A sweep that was cut off starts anew. Whoever takes its pages in leaves out the records that have come before, so
-    that none comes twice.
+    Everything is read at once, so that all records are of one moment, and told by and by, so that those under way stay
+    few. A sweep that was cut off starts anew: whoever takes its pages in leaves out the records that have come before.
     """
 
     def __init__(self, store: Store, crm: Crm, workflows: Mapping[str, WorkflowDef], extracts: Path) -> None:
@@ -37,12 +55,13 @@ class Sweeper:
         self.extracts = extracts
         self._inbox: SimpleQueue[Run] = SimpleQueue()
         self._waiting: dict[str, Run] = {}
+        self._found: _Found | None = None
         self._swept: set[tuple[str, int]] = set()  # its pages are on record, though not all taken in yet
         self._failures = 0
         self._not_before = 0.0
 
     def offer(self, runs: Iterable[Run]) -> None:
-        """Fan-out runs that have not been swept. Callable from any thread."""
+        """Fan-out runs that have not been swept, as they stand. Callable from any thread."""
         for run in runs:
             self._inbox.put(run)
 
@@ -50,10 +69,26 @@ class Sweeper:
         return self._inbox.empty() and not self._waiting
 
     def next_due(self) -> float | None:
-        return self._not_before if self._waiting else None
+        """When the CRM is asked again. What was read waits for no time, but for the records under way to end."""
+        return self._not_before if self._waiting and self._found is None else None
 
     def tick(self, now: float) -> int:
-        """Sweep for one run. A CRM that is away is asked again later. Raises BusError."""
+        """Read for one run, or tell of what was read. A CRM that is away is asked again later. Raises BusError."""
+        self._take_in()
+        if self._found is None and self._waiting and now >= self._not_before:
+            self._found = self._read_for(next(iter(self._waiting.values())), now)
+        if self._found is None:
+            return 0
+        moved = 0
+        while self._found.pages and self._under_way(self._found) < AT_ONCE:
+            self._tell_page(self._found)
+            moved += 1
+        if not self._found.pages:
+            self._end(self._found)
+            moved += 1
+        return moved
+
+    def _take_in(self) -> None:
         while True:
             try:
                 run = self._inbox.get_nowait()
@@ -61,58 +96,85 @@ class Sweeper:
                 break
             if (run.id, run.loads) not in self._swept:
                 self._waiting[run.id] = run
-        if not self._waiting or now < self._not_before:
-            return 0
-        run = next(iter(self._waiting.values()))
+        if self._found is not None and self._found.run.id not in self._waiting:
+            self._found = None
+
+    def _under_way(self, found: _Found) -> int:
+        """How many of the records that were told of have not come to an end, or to a person."""
+        tally = self._waiting[found.run.id].tally
+        return found.told - fanout.records(tally)["total"] + fanout.under_way(tally)
+
+    # -- reading --
+
+    def _read_for(self, run: Run, now: float) -> _Found | None:
         try:
             self._extract(run)
-            self._sweep(run, now)
+            found = _Found(run, now, deque(self._pages(run, now)))
         except (CrmError, OSError) as error:
             self._failures += 1
             self._not_before = now + min(PATIENCE, 0.5 * 2 ** min(self._failures, 8))
             log.warning("%s cannot be swept, again in %.0f s: %s", run.workflow, self._not_before - now, error)
-            return 0
+            return None
         self._failures = 0
-        del self._waiting[run.id]
-        self._swept.add((run.id, run.loads))
-        return 1
+        return found
 
     def _extract(self, run: Run) -> None:
         workflow = self.workflows.get(run.workflow)
         for name, which in workflow.extract.items() if workflow else ():
             extract(self.crm, which.kind, which.where, self.extracts / f"{name}.csv")
 
-    def _sweep(self, run: Run, now: float) -> None:
-        """The pages are told as they come: agents are at work on the first while the next is read."""
+    def _pages(self, run: Run, now: float) -> Iterator[tuple[int, bytes]]:
         assert run.over is not None
-        number = count = 0
         with closing(cast(Any, self.crm.sweep(run.over.kind, run.over.where, PAGE))) as pages:
-            for number, page in enumerate(pages, 1):
-                count += len(page)
-                self._tell(run, now, f"{number}", page)
-        data = {"asked_at": now, "pages": number, "records": count}
-        self.store.append([_event(run, f"sweep.ended|{now!r}", "sweep.ended", now, data)])
+            for page in pages:
+                names = [record.record for record in page]
+                related = self.crm.related(names, run.include) if run.include else {}
+                others = sorted({name for roles in related.values() for several in roles.values() for name in several})
+                seen = self.crm.read(others) if others else {}
+                data = {
+                    "asked_at": now,
+                    "records": {record.record: plain(record) for record in page},
+                    "related": {name: {r: list(ns) for r, ns in related.get(name, {}).items()} for name in names},
+                    "seen": {name: plain(record) for name, record in seen.items()},
+                }
+                yield len(page), zlib.compress(to_json(data, inf_nan_mode="null"), 1)
 
-    def _tell(self, run: Run, now: float, number: str, page: Sequence[CrmRecord]) -> None:
-        names = [record.record for record in page]
-        related = self.crm.related(names, run.include) if run.include else {}
-        others = sorted({name for roles in related.values() for several in roles.values() for name in several})
-        seen = self.crm.read(others) if others else {}
-        data = {
-            "asked_at": now,
-            "records": {record.record: plain(record) for record in page},
-            "related": {name: {role: list(names) for role, names in related.get(name, {}).items()} for name in names},
-            "seen": {name: plain(record) for name, record in seen.items()},
-        }
+    # -- telling --
+
+    def _tell_page(self, found: _Found) -> None:
+        count, packed = found.pages[0]
+        self._tell(found, f"{found.number}", from_json(zlib.decompress(packed)))
+        found.pages.popleft()
+        found.number += 1
+        found.told += count
+
+    def _tell(self, found: _Found, number: str, data: dict[str, Any]) -> None:
         try:
-            self.store.append([_event(run, f"records.swept|{now!r}|{number}", "records.swept", now, data)])
+            self.store.append([_event(found, f"records.swept|{number}", "records.swept", data)])
         except EventRefused:
-            if len(page) == 1:
+            names = list(data["records"])
+            if len(names) == 1:
                 raise
-            for half, part in enumerate((page[: len(page) // 2], page[len(page) // 2 :])):
-                self._tell(run, now, f"{number}.{half}", part)
+            for half, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :])):
+                self._tell(found, f"{number}.{half}", _only(data, part))
+
+    def _end(self, found: _Found) -> None:
+        data = {"asked_at": found.asked_at, "records": found.told}
+        self.store.append([_event(found, "sweep.ended", "sweep.ended", data)])
+        self._swept.add((found.run.id, found.run.loads))
+        self._waiting.pop(found.run.id, None)
+        self._found = None
 
 
-def _event(run: Run, turn: str, type_: str, now: float, data: dict[str, Any]) -> Event:
+def _only(data: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The same page for some of its records."""
+    related = {name: data["related"][name] for name in names}
+    wanted = {other for roles in related.values() for several in roles.values() for other in several}
+    seen = {name: raw for name, raw in data["seen"].items() if name in wanted}
+    return {**data, "records": {name: data["records"][name] for name in names}, "related": related, "seen": seen}
+
+
+def _event(found: _Found, turn: str, type_: str, data: dict[str, Any]) -> Event:
     """A page is what this very sweep has read: another sweep of the same run tells its own."""
-    return Event(f"{run.id}|{turn}", type_, run.record, "sweeper", now, data, run=run.id)
+    run, now = found.run, found.asked_at
+    return Event(f"{run.id}|{turn}|{now!r}", type_, run.record, "sweeper", now, data, run=run.id)

@@ -76,6 +76,12 @@ def open_(tally: Tally) -> bool:
     )
 
 
+def under_way(tally: Tally) -> int:
+    """How many records are neither at an end nor before a person."""
+    counts = tally.get(RECORDS, {})
+    return counts.get(RunState.RUNNING, 0) + counts.get(RunState.WAITING, 0)
+
+
 def held(tally: Tally) -> bool:
     """Whether a part waits for a person."""
     return any(tally.get(row, {}).get(RunState.HELD) for row in (RECORDS, GROUPS))
