@@ -28,11 +28,24 @@ def _views(installation: Installation) -> Views:
     return Views(installation.clients.commands)
 
 
+def _with_answers(run: Run, parts: list[Run]) -> Run:
+    """A step that gathers all records has one call: what that answered is the step's answer."""
+    from dataclasses import replace
+
+    steps = dict(run.steps)
+    for part in parts:
+        if part.members and part.record == run.record:
+            for name, step in part.steps.items():
+                steps[name] = replace(step, after=run.steps[name].after)
+    return replace(run, steps=steps) if steps != run.steps else run
+
+
 def _json(views: Views, run: Run, parts: list[Run] | None = None) -> dict[str, Any]:
     """With its writes and review items; those of a fan-out are its parts', where these are given."""
     several = [run, *(parts or ())]
     writes = views.many("write", [id_ for one in several for id_ in one.writes])
     reviews = views.many("review", [id_ for one in several for id_ in one.reviews])
+    run = _with_answers(run, parts or [])
     there = [write for write in writes if write is not None], [item for item in reviews if item is not None]
     return shapes.run(run, *there, time.time())
 

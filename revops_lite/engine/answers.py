@@ -78,7 +78,7 @@ def _expected(step: Step, data: dict[str, Any]) -> bool:
 
 
 def _answered(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) -> Run:
-    _know(draft, run, outputs)  # before the work of checking: it would be done again for each that is missing
+    _know(draft, run, step, outputs)  # before the work of checking: it would be done again for each that is missing
     breakers.passed(draft, step.agent, steps.parked_key(run, step))
     step = related.widened(draft, run, step, outputs)
     outputs, problems = check(draft, run, step, outputs)
@@ -87,9 +87,10 @@ def _answered(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]])
     return accept(draft, run, step, outputs)
 
 
-def _know(draft: Draft, run: Run, outputs: list[dict[str, Any]]) -> None:
+def _know(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) -> None:
     """The contexts that the next decision is about, in one go."""
-    draft.need("context", sorted({str(output.get("target") or run.record) for output in outputs[:AT_ONCE]}))
+    about = {str(output.get("target") or run.record) for output in outputs[:AT_ONCE]}
+    draft.need("context", sorted(about & step.versions.keys()))
 
 
 def check(
@@ -160,7 +161,7 @@ def continued(draft: Draft) -> None:
     step = run.steps.get(str(data["step"])) if run else None
     if run is None or step is None or run.state in steps.ENDED or not _expected(step, data):
         return
-    _know(draft, run, data["proposals"])
+    _know(draft, run, step, data["proposals"])
     steps.advance(draft, accept(draft, run, step, list(data["proposals"])))
 
 
