@@ -56,7 +56,7 @@ def test_the_example_plan_is_the_default_and_is_read_from_beside_the_configurati
         "deal.hubspot_owner_id",
         "deal.splits",
     }
-    (period,) = pay.periods
+    period = pay.periods[0]
     assert (period.open, period.label) == (True, "2026-04-01 to 2026-06-30")
     assert datetime.fromtimestamp(period.start, UTC) == datetime(2026, 4, 1, 4, tzinfo=UTC)
     assert datetime.fromtimestamp(period.end, UTC) == datetime(2026, 7, 1, 4, tzinfo=UTC)
@@ -201,7 +201,7 @@ def test_a_moment_is_blocked_exactly_when_its_local_day_is_one_of_the_period(
     plan.write_text(f"[[periods]]\nstart = {first}\nend = {last}\n")
     pay, findings = pay_periods(PayTable(plan=plan, fields=("deal.amount",)), plan, zone)
     assert pay is not None, findings
-    (period,) = pay.periods
+    period = pay.periods[0]
     now = (period.end if edge else period.start) + off / 1000
     verdict = judge(
         kind="deal",
@@ -237,6 +237,6 @@ def test_a_day_has_the_hours_it_has(tmp_path: Path, zone: str, day: str, start: 
     plan.write_text(f"periods = [{{ start = {day}, end = {day} }}]")
     pay, _ = pay_periods(PayTable(plan=plan), plan, zone)
     assert pay is not None
-    (period,) = pay.periods
+    period = pay.periods[0]
     assert period.start == datetime.fromisoformat(start).timestamp()
     assert period.end == (float("inf") if hours is None else period.start + hours * 3600)
