@@ -76,14 +76,21 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
 
 
 def _flags(draft: Draft, record: str, agent: str, run: str, output: dict[str, Any]) -> None:
-    """A flag is open once per record and code, whoever raises it; one that was cleared and comes back is new."""
+    """A flag is open once per record and code, whoever raises it; one that was cleared and comes back is new.
+
+    What its own agent says of it now ("16 days ago") takes the place of what it said before, and is no news.
+    """
     raised = [Flag(f["code"], f.get("severity", "medium"), f.get("detail", "")) for f in output.get("flags") or []]
     context = draft.context(record)
     cleared = [code for code in output.get("clears") or [] if code in context.flags]
     fresh = dedupe.fresh_flags(context.flags, raised)
-    if not fresh and not cleared:
+    restated = dedupe.restated(context.flags, raised, agent)
+    if not fresh and not cleared and not restated:
         return
     flags = {code: flag for code, flag in context.flags.items() if code not in cleared}
+    for flag in restated:
+        flags[flag.code] = replace(flags[flag.code], severity=flag.severity, detail=flag.detail)
+        draft.audit("flag.restated", who=agent, record=record, run=run, rule=flag.code, note=flag.detail)
     for flag in fresh:
         flags[flag.code] = OpenFlag(flag.code, flag.severity, flag.detail, agent, draft.now, run)
         draft.audit("flag.raised", who=agent, record=record, run=run, rule=flag.code, note=flag.detail)

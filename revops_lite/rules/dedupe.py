@@ -23,6 +23,18 @@ def fresh_flags(open_: Mapping[str, OpenFlag], raised: Sequence[Flag]) -> list[F
     return list(fresh.values())
 
 
+def restated(open_: Mapping[str, OpenFlag], raised: Sequence[Flag], agent: str) -> list[Flag]:
+    """The flags of this agent that are open, no worse than before, and now said in other words or less severe."""
+    worse = {flag.code for flag in fresh_flags(open_, raised)}
+    found: dict[str, Flag] = {}
+    for flag in raised:
+        known = open_.get(flag.code)
+        said = known is not None and (flag.severity, flag.detail) == (known.severity, known.detail)
+        if known is not None and known.agent == agent and flag.code not in worse and not said:
+            found.setdefault(flag.code, flag)
+    return list(found.values())
+
+
 def repeat(last_sent_at: float | None, now: float, window: float) -> bool:
     """Whether a notice that went out at `last_sent_at` (None: never) would only repeat itself: `window` in seconds."""
     return last_sent_at is not None and now - last_sent_at < window

@@ -263,6 +263,15 @@ def test_a_notice_about_flags_of_several_records_goes_out_with_news_only() -> No
     assert stage.jobs[-1].snapshot["many"][0]["told"] == {"stale": ["ana"]}
 
 
+def test_what_an_agent_says_of_its_flag_today_takes_the_place_of_what_it_said_yesterday() -> None:
+    stage = Review(INSPECT)
+    for days in (14, 15):
+        stage.begin(deals(1))
+        stage.work({"inspect": {"flags": [{**FLAG, "detail": f"{days} d"}]}})
+    assert stage.context("deal:0").flags["stale"].detail == "15 d"
+    assert [entry.what for entry in stage.audit if entry.what.startswith("flag.")] == ["flag.raised", "flag.restated"]
+
+
 OUTCOMES = st.sampled_from(["done", "failed", "invalid", "skipped", "retry", "returned", "crashed", "flagged"])
 
 

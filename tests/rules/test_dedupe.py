@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revops_lite.models import Flag, OpenFlag
-from revops_lite.rules.dedupe import fresh_flags, repeat
+from revops_lite.rules.dedupe import fresh_flags, repeat, restated, told
 
 SEVERITIES = ["low", "medium", "high"]
 
@@ -68,3 +68,29 @@ def test_at_most_one_notice_goes_out_in_any_window(times: list[float], window: f
         if not repeat(sent[-1] if sent else None, now, window):
             sent.append(now)
     assert all(later - earlier >= window for earlier, later in pairwise(sent))
+
+
+@pytest.mark.parametrize(
+    ("raised", "agent", "again"),
+    [
+        ([("medium", "15 days")], "inspection", ["15 days"]),
+        ([("medium", "14 days")], "inspection", []),  # nothing new in it
+        ([("low", "14 days")], "inspection", ["14 days"]),
+        ([("high", "30 days")], "inspection", []),  # worse: that is news, and no restatement
+        ([("medium", "15 days"), ("high", "30 days")], "inspection", []),
+        ([("medium", "15 days"), ("medium", "16 days")], "inspection", ["15 days"]),
+        ([("medium", "somebody else's words")], "alert", []),
+    ],
+)
+def test_a_flag_is_restated_by_its_own_agent_only_and_when_it_is_no_news(
+    raised: list[tuple[str, str]], agent: str, again: list[str]
+) -> None:
+    known = {"stale": OpenFlag("stale", "medium", "14 days", "inspection", 0.0)}
+    found = restated(known, [Flag("stale", severity, detail) for severity, detail in raised], agent)
+    assert [flag.detail for flag in found] == again
+    assert restated({}, [Flag("stale", severity, detail) for severity, detail in raised], agent) == []
+
+
+def test_who_has_been_told_of_a_flag_that_is_open() -> None:
+    entries = {"rep|ana|stale": 1.0, "ben|stale": 2.0, "ben|gone": 3.0}  # a reader's name may hold a bar
+    assert told(entries, open_flags(stale="low")) == {"stale": ["rep|ana", "ben"]}
