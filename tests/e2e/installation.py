@@ -298,6 +298,16 @@ class Installation:
         with closing(Redis(unix_socket_path=self.address.removeprefix("unix://"), socket_timeout=10)) as client:
             yield client
 
+    def audited(self) -> int:
+        """How many audit entries there are: how far the work is. 0 while the server does not answer."""
+        try:
+            with self.redis() as client:
+                return int(client.xlen("revops:audit"))
+        except Exception as error:
+            if isinstance(error, OSError) or type(error).__module__.startswith("redis"):
+                return 0
+            raise
+
     def states(self) -> dict[str, str]:
         """record -> state of its run, read from Redis; with several runs of a record, the newest."""
         with self.redis() as client:

@@ -17,7 +17,6 @@ import pytest
 from installation import REPOSITORY, Installation, Up, until
 from revops_lite.models import Context, Run
 from revops_lite.rules import fanout
-from revops_lite.store import keys
 from revops_lite.store.store import Store
 from revops_lite.store.views import Views
 
@@ -141,20 +140,9 @@ def is_over(site: Installation, run_id: str) -> bool:
     return run.loaded and not fanout.open_(run.tally) and run.steps["all_deals"].state == "done"
 
 
-def progress(site: Installation) -> int:
-    """How many audit entries there are; 0 while the server does not answer."""
-    try:
-        with site.redis() as client:
-            return int(client.xlen(keys.AUDIT))
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.startswith("redis"):
-            return 0
-        raise
-
-
 def killing_moments(site: Installation, seed: int) -> list[int]:
     """Numbers of audit entries, spread over what a review of so many deals makes at least."""
-    dice, start = random.Random(seed), progress(site)
+    dice, start = random.Random(seed), site.audited()
     return sorted(start + dice.randrange(DEALS // 10, DEALS * 8) for _ in range(KILLS))
 
 
@@ -179,7 +167,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(site: Installation) -> Non
         up.kill()
     for moment in moments:
         with site.up() as up:
-            until(lambda moment=moment: progress(site) >= moment or is_over(site, run), "so much is done", PATIENCE)
+            until(lambda moment=moment: site.audited() >= moment or is_over(site, run), "so much is done", PATIENCE)
             up.kill()
     with site.up() as up:
         kill_a_host(up)

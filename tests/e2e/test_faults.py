@@ -16,7 +16,6 @@ import pytest
 
 from installation import Installation, Up, until
 from revops_lite.models import AuditEntry, Intent, Run, Write
-from revops_lite.store import keys
 from revops_lite.store.store import Store
 from revops_lite.store.views import Views
 
@@ -104,17 +103,6 @@ def leads(site: Installation, *, processes: int, durability: str = "always", crm
         site.crm("lead", {f"lead-{n}": {"number": n} for n in range(LEADS)})
 
 
-def progress(site: Installation) -> int:
-    """How many audit entries there are; 0 while the server does not answer."""
-    try:
-        with site.redis() as client:
-            return int(client.xlen(keys.AUDIT))
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.startswith("redis"):
-            return 0
-        raise
-
-
 class Moments:
     """When to kill: at seeded shares of the work that is left, so that each one falls while leads are worked on."""
 
@@ -132,9 +120,9 @@ class Moments:
 
     def wait(self, up: Up) -> None:
         """Return at the next moment; it counts as fired where work is left then."""
-        done = until(lambda: progress(self._site), "something has been done", PATIENCE)
+        done = until(lambda: self._site.audited(), "something has been done", PATIENCE)
         wanted = done + self._dice.random() * max(0, AUDITED - done) / self._left
-        until(lambda: progress(self._site) >= wanted or not up.alive(), "so much work is done", PATIENCE)
+        until(lambda: self._site.audited() >= wanted or not up.alive(), "so much work is done", PATIENCE)
         self.fired += not all_ended(self._site)
 
 
@@ -251,7 +239,7 @@ def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(site: Inst
             moments.wait(up)
             server = up.server()
             os.kill(server, signal.SIGKILL)
-            until(lambda gone=server: progress(site) > 0 and up.server() != gone, "another server answers")
+            until(lambda gone=server: site.audited() > 0 and up.server() != gone, "another server answers")
         assert moments.fired == KILLS // 2
         until_all_ended(site)
         check_books(site)
@@ -259,7 +247,7 @@ def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(site: Inst
 
 
 def on_the_way(site: Installation) -> Callable[[], bool]:
-    return lambda: progress(site) > LEADS * 2
+    return lambda: site.audited() > LEADS * 2
 
 
 def test_a_stopped_orchestrator_keeps_its_place_and_goes_on_when_it_wakes(site: Installation) -> None:
