@@ -133,7 +133,7 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
         finished_at=draft.now,
         values=proposals.merged(outputs),
         confidence=proposals.confidences(outputs),
-        because="; ".join(str(o["because"]) for o in outputs if o.get("because")),
+        because=proposals.reasons(outputs),
         problems=(),
     )
     proposed = sum(len(output["values"]) for output in outputs)

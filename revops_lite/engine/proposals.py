@@ -12,6 +12,7 @@ from revops_lite.rules import dedupe
 from revops_lite.values import replace
 
 BODY_KEPT = 1_000_000
+BECAUSE_KEPT = 20_000
 
 
 # ---- reading an agent's answer -----------------------------------------------------------------------------------
@@ -32,6 +33,12 @@ def confidences(outputs: list[dict[str, Any]]) -> dict[str, float]:
         for name in output.get("values") or {}:
             found.setdefault(str(name), confidence_of(output, str(name)))
     return found
+
+
+def reasons(outputs: list[dict[str, Any]]) -> str:
+    """Why an agent says all this, each reason once."""
+    said = dict.fromkeys(str(output["because"]) for output in outputs if output.get("because"))
+    return "; ".join(said)[:BECAUSE_KEPT]
 
 
 def confidence_of(output: dict[str, Any], name: str) -> float:

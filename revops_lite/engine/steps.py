@@ -181,7 +181,7 @@ def quarantine(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]
         created_at=draft.now,
         step=step.name,
         proposed=proposals.merged(outputs),
-        because="; ".join(str(o["because"]) for o in outputs if o.get("because")),
+        because=proposals.reasons(outputs),
         problems=problems,
         output=tuple(outputs),
     )
