@@ -168,7 +168,7 @@ def retry(context: typer.Context, run: Id, as_: As = None) -> None:
 
     Of a fan-out, those of the records that have failed.
     """
-    _ask(context, run, "retried", as_, _can_be_retried, "nothing of it has failed")
+    _ask(context, run, "retried", as_, _can_be_retried, "has not failed")
 
 
 def _can_be_retried(run: Run) -> bool:
