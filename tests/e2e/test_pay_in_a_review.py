@@ -94,7 +94,7 @@ def install(site: Installation, *, governed: bool) -> None:
         "deal_inspection": 'entry = "agents.deal_inspection:inspect"\nconfidence = 0.5',
         "tidy": f'entry = "agents.tidy:tidy"\nsettings = {{ amounts = {{ {amounts} }} }}',
         "comp_audit": 'entry = "agents.comp_audit:audit"\n'
-        'settings = { plan = "plan.toml", tolerance = "0.00", timezone = "Europe/Berlin" }',
+        'settings = { plan = "plan.toml", tolerance = "0.00", timezone = "UTC" }',
     }
     site.configure(agents, {"deal_review": REVIEW}, extra=PAY if governed else "")
     site.file("plan.toml", PLAN.format(first=FIRST, last=LAST))
