@@ -30,6 +30,7 @@ from revops_lite import Proposal, Skip, Snapshot, agent
 GUARDED = ("amount", "close", "closed", "stage", "owner", "splits")
 PEOPLE = ("crm", "person", "event", "import")
 BY_PERSON = ("review:", "person:", "rollback:")
+WRITTEN = ("write.planned", "write.applied")
 Rules = Mapping[str, Any]
 
 
@@ -84,7 +85,7 @@ def sale_of(deal: Snapshot, plan: Plan, s: Rules) -> Sale | None:
 
 def tampered(deal: Snapshot, plan: Plan, s: Rules) -> str:
     """Which guarded field an agent changed inside an open pay period, "" if none did. A value that was only proposed
-    has changed nothing: it may have been withheld."""
+    has changed nothing, it may have been withheld; a write that is on its way to the CRM counts as one that arrived."""
     guarded = {column for name in GUARDED for column in s["fields"][name]}
     zone = ZoneInfo(str(s.get("timezone", "UTC")))
     for touch in deal.history:
@@ -92,7 +93,7 @@ def tampered(deal: Snapshot, plan: Plan, s: Rules) -> str:
         changed = sorted(guarded & set(touch.fields))
         at = datetime.fromtimestamp(touch.at, UTC).astimezone(zone).date()
         period = plan.period_of(at)
-        if changed and not by_person and touch.outcome == "write.applied" and period and period.open:
+        if changed and not by_person and touch.outcome in WRITTEN and period and period.open:
             return f"{touch.agent} changed {', '.join(changed)} on {at} in the open pay period {told(period)}"
     return ""
 

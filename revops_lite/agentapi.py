@@ -16,9 +16,10 @@ class Snapshot:
 
     `snapshot["field"]` raises KeyError where the field is unknown, `.get` does not. `related["company"]` is a list
     of snapshots, empty where there is none. `flags` are the record's open findings, `history` what each agent has
-    done to it, `told` which readers have been told of an open flag ({"stale_activity": ("rep-ana",)}). `deadline`
-    (aware, UTC) is the run's; `now` is the time of the decision to start this step, in a fan-out that of the sweep:
-    one moment for all its records and steps.
+    done to it (last in it, as "write.planned", the writes that the CRM has not confirmed yet), `told` which readers
+    have been told of an open flag ({"stale_activity": ("rep-ana",)}). `deadline` (aware, UTC) is the run's; `now` is
+    the time of the decision to start this step, in a fan-out that of the sweep: one moment for all its records and
+    steps.
     """
 
     kind: str

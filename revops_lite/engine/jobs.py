@@ -6,7 +6,7 @@ from typing import Any
 
 from revops_lite.engine import ids
 from revops_lite.engine.state import Call, Draft
-from revops_lite.models import Context, Job, Page, Run, Step
+from revops_lite.models import Context, Job, Page, Run, Step, Touch
 from revops_lite.policy import AgentPolicy
 from revops_lite.rules import dedupe
 
@@ -124,7 +124,7 @@ def shown(context: Context, history: int) -> dict[str, Any]:
         flags = context.flags.values()
         snapshot["flags"] = [{"code": f.code, "severity": f.severity, "detail": f.detail} for f in flags]
         snapshot["told"] = dedupe.told(context.told, context.flags)
-    if context.history:
+    if lines := [*context.history[-history:], *_under_way(context)]:
         snapshot["history"] = [
             {
                 "at": t.at,
@@ -135,6 +135,17 @@ def shown(context: Context, history: int) -> dict[str, Any]:
                 "confidence": t.confidence,
                 "note": t.note,
             }
-            for t in context.history[-history:]
+            for t in lines
         ]
     return snapshot
+
+
+def _under_way(context: Context) -> list[Touch]:
+    """Writes that the CRM has not confirmed yet, as lines of the history: an agent that judges what others have changed
+    shall not depend on how quick the CRM is."""
+    found: dict[tuple[str, str | None], Touch] = {}
+    for name, field in context.fields.items():
+        if field.pending is not None:
+            touch = Touch(field.at, field.writer, field.run, "write.planned")
+            found.setdefault((field.writer, field.run), touch).fields[name] = field.value
+    return list(found.values())

@@ -181,6 +181,7 @@ def test_a_difference_within_the_tolerance_and_a_lost_deal_pass() -> None:
     ("agent", "field", "outcome", "at", "status"),
     [
         ("cleaner", "amount", WRITTEN, NOW, "block"),
+        ("cleaner", "amount", "write.planned", NOW, "block"),  # on its way to the CRM
         ("cleaner", "closedate", WRITTEN, NOW, "block"),
         ("cleaner", "hubspot_owner_id", WRITTEN, NOW, "block"),
         ("cleaner", "revops_risk_level", WRITTEN, NOW, "warn"),
@@ -188,6 +189,7 @@ def test_a_difference_within_the_tolerance_and_a_lost_deal_pass() -> None:
         ("cleaner", "amount", "failed", NOW, "warn"),
         ("person", "amount", WRITTEN, NOW, "warn"),
         ("review:ana", "amount", WRITTEN, NOW, "warn"),
+        ("review:ana", "amount", "write.planned", NOW, "warn"),
         ("rollback:ana", "amount", WRITTEN, NOW, "warn"),
         ("cleaner", "amount", WRITTEN, NOW.replace(month=7), "warn"),
     ],

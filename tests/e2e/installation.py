@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -135,6 +136,15 @@ class Installation:
     def agent(self, name: str, source: str) -> Path:
         """agents/NAME.py."""
         return self.file(f"agents/{name}.py", source)
+
+    def starter_agents(self) -> None:
+        """The agents of this repository, with what they share, as `revops init` puts them into an installation."""
+        shutil.copytree(
+            REPOSITORY / "agents",
+            self.root / "agents",
+            ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,
+        )
 
     def configure(
         self,

@@ -77,11 +77,7 @@ steps = [
 
 def review(site: Installation) -> str:
     """An installation with the review, its CRM filled, the review asked for. Returns the run's id."""
-    for name in ("deal_inspection.py", "__init__.py"):
-        site.file(f"agents/{name}", (REPOSITORY / "agents" / name).read_text(encoding="utf-8"))
-    for folder in ("deals", "evidence", "data"):
-        for path in sorted((REPOSITORY / "agents" / folder).glob("*.*")):
-            site.file(f"agents/{folder}/{path.name}", path.read_text(encoding="utf-8"))
+    site.starter_agents()
     site.agent("sizing", SIZING)
     site.agent("summary", SUMMARY)
     site.configure(
