@@ -30,7 +30,6 @@ from revops_lite import Proposal, Skip, Snapshot, agent
 GUARDED = ("amount", "close", "closed", "stage", "owner", "splits")
 PEOPLE = ("crm", "person", "event", "import")
 BY_PERSON = ("review:", "person:", "rollback:")
-WRITTEN = ("write.planned", "write.applied")
 Rules = Mapping[str, Any]
 
 
@@ -84,17 +83,22 @@ def sale_of(deal: Snapshot, plan: Plan, s: Rules) -> Sale | None:
 
 
 def tampered(deal: Snapshot, plan: Plan, s: Rules) -> str:
-    """Which guarded field an agent changed inside an open pay period, "" if none did. A value that was only proposed
-    has changed nothing, it may have been withheld; a write that is on its way to the CRM counts as one that arrived."""
+    """Which guarded field an agent changed inside an open pay period, "" if none did: those whose value stands there,
+    then those in the history. A value that was only proposed has changed nothing, it may have been withheld."""
     guarded = {column for name in GUARDED for column in s["fields"][name]}
     zone = ZoneInfo(str(s.get("timezone", "UTC")))
-    for touch in deal.history:
-        by_person = touch.agent in s.get("people", PEOPLE) or touch.agent.startswith(BY_PERSON)
-        changed = sorted(guarded & set(touch.fields))
-        at = datetime.fromtimestamp(touch.at, UTC).astimezone(zone).date()
-        period = plan.period_of(at)
-        if changed and not by_person and touch.outcome in WRITTEN and period and period.open:
-            return f"{touch.agent} changed {', '.join(changed)} on {at} in the open pay period {told(period)}"
+    standing = [(writer, [name], at) for name, (writer, at) in sorted(deal.written.items()) if name in guarded]
+    before = [
+        (touch.agent, sorted(guarded & set(touch.fields)), datetime.fromtimestamp(touch.at, UTC))
+        for touch in deal.history
+        if touch.outcome == "write.applied"
+    ]
+    for writer, changed, at in standing + before:
+        by_person = writer in s.get("people", PEOPLE) or writer.startswith(BY_PERSON)
+        on = at.astimezone(zone).date()
+        period = plan.period_of(on)
+        if changed and not by_person and period and period.open:
+            return f"{writer} changed {', '.join(changed)} on {on} in the open pay period {told(period)}"
     return ""
 
 

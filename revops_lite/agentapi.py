@@ -15,11 +15,11 @@ class Snapshot:
     """A frozen copy of one record's context, made when the step started.
 
     `snapshot["field"]` raises KeyError where the field is unknown, `.get` does not. `related["company"]` is a list
-    of snapshots, empty where there is none. `flags` are the record's open findings, `history` what each agent has
-    done to it (last in it, as "write.planned", the writes that the CRM has not confirmed yet), `told` which readers
-    have been told of an open flag ({"stale_activity": ("rep-ana",)}). `deadline` (aware, UTC) is the run's; `now` is
-    the time of the decision to start this step, in a fan-out that of the sweep: one moment for all its records and
-    steps.
+    of snapshots, empty where there is none. `flags` are the record's open findings, the last lines of `history`
+    what each agent has done to it, `told` which readers have been told of an open flag ({"stale_activity":
+    ("rep-ana",)}). `written` says of values that were written here who did it and when ({"amount": ("enrichment",
+    <time>)}), also where the CRM has not confirmed it yet. `deadline` (aware, UTC) is the run's; `now` is the time of
+    the decision to start this step, in a fan-out that of the sweep: one moment for all its records and steps.
     """
 
     kind: str
@@ -33,6 +33,7 @@ class Snapshot:
     deadline: datetime | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    written: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
 
     @property
     def record(self) -> str:

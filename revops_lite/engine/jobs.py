@@ -6,12 +6,13 @@ from typing import Any
 
 from revops_lite.engine import ids
 from revops_lite.engine.state import Call, Draft
-from revops_lite.models import Context, Job, Page, Run, Step, Touch
+from revops_lite.models import Context, Job, Page, Run, Step
 from revops_lite.policy import AgentPolicy
 from revops_lite.rules import dedupe
 
 HISTORY_SHOWN = 20
 HISTORY_OF_RELATED = 5  # in a fan-out: they travel by the ten thousand
+FROM_OUTSIDE = ("crm", "person", "event")  # writers of values that nobody wrote here
 TOGETHER = 25  # records of a fan-out in one job
 
 
@@ -120,11 +121,16 @@ def shown(context: Context, history: int) -> dict[str, Any]:
     kind, _, id_ = context.record.partition(":")
     values = {name: field.value for name, field in context.fields.items() if field.value is not None}
     snapshot: dict[str, Any] = {"kind": kind, "id": id_, "version": context.version, "values": values}
+    written = {
+        name: (field.writer, field.at) for name, field in context.fields.items() if field.writer not in FROM_OUTSIDE
+    }
+    if written:
+        snapshot["written"] = written
     if context.flags:
         flags = context.flags.values()
         snapshot["flags"] = [{"code": f.code, "severity": f.severity, "detail": f.detail} for f in flags]
         snapshot["told"] = dedupe.told(context.told, context.flags)
-    if lines := [*context.history[-history:], *_under_way(context)]:
+    if lines := context.history[-history:]:
         snapshot["history"] = [
             {
                 "at": t.at,
@@ -138,14 +144,3 @@ def shown(context: Context, history: int) -> dict[str, Any]:
             for t in lines
         ]
     return snapshot
-
-
-def _under_way(context: Context) -> list[Touch]:
-    """Writes that the CRM has not confirmed yet, as lines of the history: an agent that judges what others have changed
-    shall not depend on how quick the CRM is."""
-    found: dict[tuple[str, str | None], Touch] = {}
-    for name, field in context.fields.items():
-        if field.pending is not None:
-            touch = Touch(field.at, field.writer, field.run, "write.planned")
-            found.setdefault((field.writer, field.run), touch).fields[name] = field.value
-    return list(found.values())

@@ -32,6 +32,7 @@ def _one(raw: Mapping[str, Any], top: Mapping[str, Any]) -> Snapshot:
         history=tuple(Touch(**touch) for touch in raw.get("history", ())),
         deadline=None if deadline is None else _time(deadline),
         settings=raw.get("settings") or top.get("settings", {}),
+        written={name: (writer, _time(at)) for name, (writer, at) in raw.get("written", {}).items()},
         told={code: tuple(readers) for code, readers in raw.get("told", {}).items()},
     )
 
