@@ -207,7 +207,7 @@ def retried(draft: Draft) -> None:
 
 def retry(draft: Draft, run: Run, by: str) -> None:
     """A fan-out's parts are looked at page by page, whatever became of the whole."""
-    if run.over is not None and run.loaded:
+    if run.over is not None and run.pages:
         draft.timer(steps.walk(run, "retry", by), draft.now)
     if run.state not in (RunState.FAILED, RunState.CANCELLED):
         return
