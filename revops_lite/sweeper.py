@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -152,19 +152,7 @@ class Sweeper:
                 new = {record.record: record for record in page if record.record not in come}
                 come.update(new)
                 if new:
-                    self._pack(found, self._page(found, new))
-
-    def _page(self, found: _Found, page: Mapping[str, CrmRecord]) -> dict[str, Any]:
-        names, include = list(page), found.run.include
-        related = self.crm.related(names, include) if include else {}
-        others = sorted({name for roles in related.values() for several in roles.values() for name in several})
-        seen = self.crm.read(others) if others else {}
-        return {
-            "asked_at": found.asked_at,
-            "records": {name: plain(record) for name, record in page.items()},
-            "related": {name: {r: list(ns) for r, ns in related.get(name, {}).items()} for name in names},
-            "seen": {name: plain(record) for name, record in seen.items()},
-        }
+                    self._pack(found, page_of(self.crm, new, found.run.include, found.asked_at))
 
     def _pack(self, found: _Found, data: dict[str, Any]) -> None:
         try:
@@ -209,6 +197,20 @@ class Sweeper:
         self._swept.add((found.run.id, found.run.loads))
         self._waiting.pop(found.run.id, None)
         self._found = None
+
+
+def page_of(crm: Crm, records: Mapping[str, CrmRecord], include: Sequence[str], asked_at: float) -> dict[str, Any]:
+    """The data of `records.swept`: these records with what is related to them. Raises CrmError."""
+    names = list(records)
+    related = crm.related(names, include) if include else {}
+    others = sorted({name for roles in related.values() for several in roles.values() for name in several})
+    seen = crm.read(others) if others else {}
+    return {
+        "asked_at": asked_at,
+        "records": {name: plain(record) for name, record in records.items()},
+        "related": {name: {r: list(ns) for r, ns in related.get(name, {}).items()} for name in names},
+        "seen": {name: plain(record) for name, record in seen.items()},
+    }
 
 
 def _json(value: Any) -> bytes:
