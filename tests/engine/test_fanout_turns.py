@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine_review import ALERT, INSPECT, ITSELF, Review, deals
+from engine_stage import fragile
 from revops_lite.engine.ids import part_id, run_id
 from revops_lite.models import Page, Run
 from revops_lite.policy import StepDef
@@ -169,3 +170,25 @@ def test_a_record_in_quarantine_is_decided_by_a_person(decision: str) -> None:
     assert total(stage, run) == {"total": 3, "done": 3, "failed": 0, "held": 0}
     assert stage.value("size", "deal:1") == (7 if decision == "edit" else None)
     assert stage.part(run, "deal:1").steps["inspect"].state == ("skipped" if decision == "reject" else "done")
+
+
+HOSTILE = ["Ana Smith", "a|b", "a\nb", "owner:7", "*", "", "ü" * 3_000, ["a", "b"], {"a": 1}, True, 7, 7.5, None]
+
+
+def test_groups_may_be_called_whatever_a_field_holds() -> None:
+    by_owner = StepDef("alert", "alert", ("inspect",), gather="owner")
+    stage = Review(INSPECT, by_owner, agents={"alert": fragile("alert", failures=100)})
+    run = stage.begin({f"deal:{n}": {"owner": owner} for n, owner in enumerate(HOSTILE)})
+    finish(stage, {"alert": FAILED})
+    groups = {part.record: part.members for part in stage.all(Run) if part.members}
+    assert sorted(record for members in groups.values() for record in members) == sorted(
+        f"deal:{n}" for n in range(len(HOSTILE))
+    )
+    assert len(groups) == len(HOSTILE) - 1, "no owner and an empty one are the same"
+    assert stage.steps(run) == {"inspect": "done", "alert": "failed"}
+    for item in stage.pending():
+        stage.decide(item, "retry")
+    finish(stage, {"alert": {"values": {"industry": "kept"}}})
+    assert stage.run(run).state == "finished"
+    assert {stage.value("industry", name) for name in groups} == {"kept"}
+    assert stage.calls() == [], "no CRM holds them"
