@@ -223,7 +223,7 @@ def reopen(draft: Draft, run: Run, names: list[str], by: str) -> Run:
         follows = step.name in names or (step.state is StepState.SKIPPED and set(step.after) & set(names))
         if follows and step.state is not StepState.DONE:
             names = [*names, step.name]
-            again[step.name] = replace(step, state=StepState.PENDING, problems=(), finished_at=None, due=None)
+            again[step.name] = replace(step, state=StepState.PENDING, problems=(), finished_at=None, due=None, asked=0)
     run = replace(run, steps=again, state=RunState.RUNNING, finished_at=None, waits_for=(), note="")
     if not run.loaded:  # its records are asked for once more, under a new name
         run = replace(run, loads=run.loads + 1)

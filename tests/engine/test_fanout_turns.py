@@ -192,3 +192,39 @@ def test_groups_may_be_called_whatever_a_field_holds() -> None:
     assert stage.run(run).state == "finished"
     assert {stage.value("industry", name) for name in groups} == {"kept"}
     assert stage.calls() == [], "no CRM holds them"
+
+
+def test_one_record_that_is_cancelled_keeps_neither_the_others_nor_their_groups_waiting() -> None:
+    stage = Review(INSPECT, StepDef("forecast", "forecast", ("inspect",)), replace(ALERT, after=("forecast",)))
+    run = stage.begin(deals(4))
+    part = part_id(run, "deal:1")
+    stage.send("run.cancelled", "deal:1", {"by": "ana"}, run=part)
+    finish(stage)
+    assert stage.run(part).state == "cancelled"
+    assert stage.steps(run) == dict.fromkeys(("inspect", "forecast", "alert"), "done")
+    assert (stage.run(run).state, total(stage, run)["done"]) == ("finished", 3)
+    stage.send("run.retried", "deal:1", {"by": "ana"}, run=part)
+    finish(stage)
+    assert (stage.run(run).state, total(stage, run)["done"]) == ("finished", 4)
+
+
+def test_what_came_back_uncalled_does_not_count_as_asking_for_another_try() -> None:
+    stage = Review(INSPECT)
+    run = stage.begin(deals(1))
+    for _ in range(5):
+        stage.work({"inspect": {"outcome": "returned"}})
+        stage.wait(0)
+        stage.handled = len(stage.jobs) - 1
+    later = {"inspect": {"outcome": "retry", "error": "busy", "after": 5}}
+    for _ in range(2):  # of three tries
+        stage.work(later)
+        assert stage.part(run, "deal:0").state == "waiting"
+        stage.wait(5)
+    stage.work(later)
+    (item,) = stage.pending()
+    assert item.problems == ("asked for another try 3 times; the last: busy",)
+    stage.decide(item, "retry")
+    stage.work(later)
+    stage.wait(5)
+    stage.work()
+    assert stage.run(run).state == "finished"
