@@ -10,6 +10,7 @@ import logging
 from collections import ChainMap, Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id, whole
@@ -162,20 +163,20 @@ class Controller:
             if isinstance(data.get(kind), str):
                 yield (kind, data[kind])
         if event.type == "record.loaded":
-            for record in data.get("records", {}):
+            for record in _names(data.get("records")):
                 yield ("context", record)
         elif event.type == "records.swept":
-            for record in (*data.get("records", {}), *data.get("seen", {})):
+            for record in (*_names(data.get("records")), *_names(data.get("seen"))):
                 yield ("context", record)
-            for record in data.get("records", {}):
+            for record in _names(data.get("records")):
                 yield ("run", part_id(event.run or "", record))
         elif event.type == "step.finished":
-            for result in filter(_is_object, data.get("results") or ()):
+            for result in _objects(data.get("results")):
                 yield ("run", str(result.get("run")))
                 yield ("context", str(result.get("record")))
                 yield ("page", str(result.get("page")))
-            for proposal in filter(_is_object, data.get("proposals") or ()):
-                for notice in filter(_is_object, proposal.get("notices") or ()):
+            for proposal in _objects(data.get("proposals")):
+                for notice in _objects(proposal.get("notices")):
                     yield ("notice", notice_id(str(notice.get("key"))))
 
     def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
@@ -273,10 +274,11 @@ def _is_many(value: object) -> bool:
 def _pieces(event: Event) -> list[Event]:
     """The same event for each of the records it is about."""
     data = event.data
-    if event.type == "step.finished":
-        return [replace(event, data={**data, "results": [result]}) for result in data.get("results") or ()]
-    if event.type == "records.swept":
-        return [replace(event, data={**data, "records": {name: raw}}) for name, raw in data["records"].items()]
+    match event.type, data.get("results"), data.get("records"):
+        case "step.finished", list(results), _:
+            return [replace(event, data={**data, "results": [result]}) for result in results]
+        case "records.swept", _, dict(records):
+            return [replace(event, data={**data, "records": {name: raw}}) for name, raw in records.items()]
     return []
 
 
@@ -285,19 +287,23 @@ def _unreadable(entry: Entry, now: float) -> Event:
     return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _names(value: object) -> Iterable[str]:
+    return value if isinstance(value, dict) else ()
 
 
 def _undecidable(event: Event, why: str, now: float) -> Event:
     """What to decide instead: an agent's answer becomes a failure of its step, so that its run ends; all else a
     dead letter."""
     failed = {"outcome": "failed", "proposals": [], "error": why}
-    results = event.data.get("results")
-    if event.type == "step.finished" and results and results[0].get("outcome") != "failed":
-        return replace(event, data={**event.data, "results": [{**results[0], **failed}]})
-    if event.type == "step.finished" and not results and event.data.get("outcome") != "failed":
-        return replace(event, data={**event.data, **failed})
+    match event.type, event.data.get("results", event.data):
+        case "step.finished", [dict(result)] if result.get("outcome") != "failed":
+            return replace(event, data={**event.data, "results": [{**result, **failed}]})
+        case "step.finished", dict(result) if result is event.data and result.get("outcome") != "failed":
+            return replace(event, data={**event.data, **failed})
     data = {"error": why, "event": event.type}
     if event.type == "timer.due":
         data["timer"] = event.data["timer"]

@@ -152,12 +152,15 @@ class Orchestrator:
         if self.parts.writer:
             self.parts.writer.resync(intents)
             self.parts.services["writer"].wake()
+        if self.parts.sweeper:
+            self.parts.sweeper.forget()
         self._offer(runs, [], notices)
 
     def _offer(self, runs: list[Run], intents: list[Intent], notices: list[OutNotice]) -> None:
         parts = self.parts
         loads = [run for run in runs if not run.loaded and run.state is RunState.RUNNING]
-        single, sweeps = [run for run in loads if run.over is None], [run for run in loads if run.over is not None]
+        single = [run for run in loads if run.over is None]
+        sweeps = [run for run in runs if run.over is not None and not run.loaded]  # also those cancelled: no more of it
         if parts.loader and single:
             parts.loader.offer(single)
             parts.services["loader"].wake()

@@ -10,12 +10,13 @@ from revops_lite.engine.ids import run_id
 from revops_lite.errors import NotFound
 from revops_lite.host.call import call
 from revops_lite.models import Event, OutNotice, Run, Write
-from revops_lite.policy import Rulebook, StepDef, WorkflowDef
+from revops_lite.policy import Over, Rulebook, StepDef, WorkflowDef
 from revops_lite.ports import Crm
 from revops_lite.queue.outcomes import step_finished
 from revops_lite.reader import Loader
 from revops_lite.registry import AgentSpec, load
 from revops_lite.store.store import Store
+from revops_lite.sweeper import page_of
 
 NAME = "rehearsal"
 
@@ -33,16 +34,16 @@ class Rehearsal:
 
 def rehearse(rulebook: Rulebook, store: Store, crm: Crm | None, agent: str, record: str, now: float) -> Rehearsal:
     """Raises NotFound where neither the CRM nor the context knows the record, and CrmError where the CRM is away."""
-    include = next((f.include for f in rulebook.workflows.values() if any(s.agent == agent for s in f.steps)), ())
-    flow = WorkflowDef(NAME, (f"{NAME}.started",), (StepDef(agent, agent),), include=include)
-    stage = _Stage(replace(rulebook, workflows={NAME: flow}), store, now)
+    flow = _flow(rulebook, agent, record.partition(":")[0])
+    stage = _Stage(replace(rulebook, workflows={flow.name: flow}), store, now)
     start = Event(f"{NAME}|{now!r}", f"{NAME}.started", record, "cli", now)
     changes = stage.play(start)
-    run = _run(changes, run_id(start.id, NAME))
+    run = _run(changes, run_id(start.id, flow.name))
     if crm is not None and not run.loaded:
-        changes = stage.play(*Loader(store, crm).read([run], now))
+        found = _sweep(crm, run, record, now) if run.over else Loader(store, crm).read([run], now)
+        changes = stage.play(*found)
     if not changes.jobs:
-        run = _run(changes, run_id(start.id, NAME))
+        run = _run(changes, run.id)
         raise NotFound(run.note or f"{agent}'s breaker is open; `revops breaker reset {agent}` closes it")
     job = changes.jobs[0]
     entry = rulebook.agents[agent].entry
@@ -62,6 +63,29 @@ def rehearse(rulebook: Rulebook, store: Store, crm: Crm | None, agent: str, reco
     writes = tuple(value for value in changes.docs.values() if isinstance(value, Write))
     notices = tuple(value for value in changes.docs.values() if isinstance(value, OutNotice))
     return Rehearsal(step.state, step.because, step.problems, writes, notices)
+
+
+def _flow(rulebook: Rulebook, agent: str, kind: str) -> WorkflowDef:
+    """One with this agent alone: with what its own workflow includes, and over one record's kind where it gathers."""
+    turns = ((flow, step) for flow in rulebook.workflows.values() for step in flow.steps if step.agent == agent)
+    own, step = next(turns, (None, StepDef(agent, agent)))
+    flow = WorkflowDef(NAME, (f"{NAME}.started",), (StepDef(agent, agent),), include=own.include if own else ())
+    if own is None or step.gather is None:
+        return flow
+    alone = StepDef(agent, agent, gather=step.gather, gather_field=step.gather_field)
+    return replace(flow, name=own.name, steps=(alone,), over=Over(kind))  # `own`: what it keeps there, it finds
+
+
+def _sweep(crm: Crm, run: Run, record: str, now: float) -> tuple[Event, Event]:
+    """A sweep that finds this record alone. Raises NotFound."""
+    found = crm.read([record])
+    if not found:
+        raise NotFound(f"the CRM holds no {record}")
+    data = page_of(crm, found, run.include, now)
+    return (
+        Event(f"{run.id}|swept", "records.swept", run.record, "sweeper", now, data, run=run.id),
+        Event(f"{run.id}|ended", "sweep.ended", run.record, "sweeper", now, {"asked_at": now}, run=run.id),
+    )
 
 
 def _load(entry: str, _name: str) -> AgentSpec:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Runs and their steps.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or the beginning of it")]
 SHOWN = 50  # of a run's writes, as text
+ROWS = ("records", "groups")  # of a fan-out's tally
 ENDED = ("finished", "failed", "cancelled", "rolled_back")
 
 
@@ -172,7 +173,7 @@ def retry(context: typer.Context, run: Id, as_: As = None) -> None:
 
 
 def _can_be_retried(run: Run) -> bool:
-    return run.state in ("failed", "cancelled") or bool(run.tally.get("records", {}).get("failed"))
+    return run.state in ("failed", "cancelled") or any(run.tally.get(row, {}).get("failed") for row in ROWS)
 
 
 def _ask(context: typer.Context, prefix: str, what: str, as_: str | None, fits: Any, otherwise: str) -> None:

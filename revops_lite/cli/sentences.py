@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from revops_lite.cli.shapes import milliseconds, short, stamp
 from revops_lite.errors import NotFound
 from revops_lite.models import Review, Run, Step, StepState, Write, WriteState
+from revops_lite.rules import fanout
 from revops_lite.store.views import Views
 
+SHOWN = 10  # records of a fan-out that went wrong
+WRONG = (StepState.FAILED, StepState.QUARANTINED)
 FATE = {
     WriteState.PLANNED: "is on its way to the CRM",
     WriteState.SENDING: "is being written to the CRM",
@@ -25,15 +28,55 @@ FATE = {
 def of_run(views: Views, prefix: str) -> Iterator[str]:
     """Raises NotFound."""
     run = views.run(prefix)
+    if run.over is not None:
+        yield from _of_many(run, views.parts(run))
+        return
     writes = [write for write in views.many("write", list(run.writes)) if write]
     reviews = [item for item in views.many("review", list(run.reviews)) if item]
-    yield (
-        f"Workflow {run.workflow} started on {run.record} because of {run.trigger.type} "
-        f"({run.trigger.source}) at {stamp(run.trigger.time)}."
-    )
+    yield _start(run, run.record)
+    if run.part_of:
+        records = f" with {len(run.members)} records" if run.members else ""
+        yield f"This is the part of run {run.part_of} about {run.record}{records}."
     for step in run.steps.values():
         yield from _step(step, [w for w in writes if w.step == step.name], [r for r in reviews if r.step == step.name])
     yield _end(run)
+
+
+def _start(run: Run, on: str) -> str:
+    why = f"{run.trigger.type} ({run.trigger.source}) at {stamp(run.trigger.time)}"
+    return f"Workflow {run.workflow} started on {on} because of {why}."
+
+
+def _of_many(run: Run, parts: list[Run]) -> Iterator[str]:
+    """A fan-out: how many records came to what; then those that went wrong, and what was written in all."""
+    assert run.over is not None
+    where = " and ".join(f"{name} = {short(value)}" for name, value in run.over.where.items())
+    yield _start(run, f"every {run.over.kind}" + (f" with {where}" if where else ""))
+    count = fanout.records(run.tally)
+    found = (
+        f"The sweep found {count['total']}" if run.loaded else f"The sweep goes on; so far it found {count['total']}"
+    )
+    yield f"{found} records: {_counts({name: count[name] for name in ('done', 'failed', 'held')})}."
+    for step in run.steps.values():
+        answers = [part.steps[step.name] for part in parts if part.members and step.name in part.steps]
+        if step.gather is not None and len(answers) == 1:
+            yield from _step(answers[0], [], [])
+        elif counts := run.tally.get(step.name):
+            yield f"{step.name}: {_counts(counts)}" + (f", gathered by {step.gather}." if step.gather else ".")
+        else:
+            yield from _step(step, [], [])
+    wrong = [(part, step) for part in parts for step in part.steps.values() if step.state in WRONG]
+    for part, step in wrong[:SHOWN]:
+        yield from (f"  {part.record}: {line}" for line in _step(step, [], []))
+    if len(wrong) > SHOWN:
+        yield f"  … and {len(wrong) - SHOWN} more; `revops review list --run {run.id}` shows what waits."
+    if values := sum(len(part.writes) for part in parts):
+        yield f"It proposed {values} values; `revops write list --run {run.id}` shows what became of each."
+    yield _end(run)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {state}" for state, number in counts.items() if number) or "none ended yet"
 
 
 def _step(step: Step, writes: list[Write], reviews: list[Review]) -> Iterator[str]:

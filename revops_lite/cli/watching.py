@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 
 from revops_lite.cli import out
-from revops_lite.models import Run, RunState, StepState
+from revops_lite.models import Run, RunState
 from revops_lite.rules import fanout
 from revops_lite.store.views import Views
 
 EVERY = 0.1  # seconds between two looks
 TENTHS = 10  # lines that are written of a fan-out's step where there is no terminal
-UNDER_WAY = (StepState.PENDING, StepState.RUNNING, StepState.PARKED)
 
 
 def follow(views: Views, prefix: str) -> None:
@@ -58,7 +57,7 @@ def progress(run: Run, step: str) -> tuple[int, int]:
     """How many of a fan-out's parts are through with a step, and of how many."""
     counts = run.tally.get(step, {})
     total = sum(counts.values())
-    return total - sum(counts.get(state, 0) for state in UNDER_WAY), total
+    return total - sum(counts.get(state, 0) for state in fanout.UNDER_WAY), total
 
 
 def _tenth(run: Run, step: str) -> int:

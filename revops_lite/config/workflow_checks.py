@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from revops_lite.config.checks import NAME, NAME_MEND, names_in
 from revops_lite.config.positions import Key
 from revops_lite.config.problems import Problem, quoted, unknown
-from revops_lite.config.tables import Config, StepTable, WorkflowTable
+from revops_lite.config.tables import Config, OverTable, StepTable, WorkflowTable
 from revops_lite.errors import ConfigError
 from revops_lite.policy import StepDef
 from revops_lite.rules.slots import next_slot
@@ -33,6 +33,7 @@ def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem
             yield Problem((*key, "steps"), 'has no steps; add steps = [{ agent = "…" }]')
         yield from _steps(key, workflow.steps, agents)
         yield from _sweep(key, workflow, config.crm.adapter)
+    yield from _extracts(config.workflows)
 
 
 def pointers(kind: str, relations: Mapping[str, str]) -> dict[str, str]:
@@ -126,11 +127,29 @@ def _sweep(key: Key, workflow: WorkflowTable, adapter: str) -> Iterator[Problem]
     """What needs several records, and what several records need."""
     if workflow.over is not None and adapter == "none":
         yield Problem((*key, "over"), 'there is no CRM to sweep with crm.adapter = "none"; remove it, or name a CRM')
+    if workflow.extract and workflow.over is None:
+        mend = 'is made when a workflow sweeps the CRM; add over = { kind = "deal" } to this one, or remove extract'
+        yield Problem((*key, "extract"), mend)
     for index, step in enumerate(workflow.steps if workflow.over is None else ()):
         for word in ("when", "gather"):
             if getattr(step, word):
                 mend = f'is for workflows with over; add over = {{ kind = "deal" }} to this one, or remove {word}'
                 yield Problem((*key, "steps", index, word), mend)
+
+
+def _extracts(workflows: Mapping[str, WorkflowTable]) -> Iterator[Problem]:
+    """An extract's name is that of a file, var/extracts/NAME.csv, which all workflows share."""
+    known: dict[str, tuple[str, OverTable]] = {}
+    for workflow, table in workflows.items():
+        for name, which in table.extract.items():
+            key: Key = ("workflows", workflow, "extract", name)
+            if not NAME.fullmatch(name):
+                yield Problem(key, f"an extract's file cannot have this name; {NAME_MEND}")
+            if not NAME.fullmatch(which.kind):
+                yield Problem((*key, "kind"), f"{quoted(which.kind, chr(39))} is no kind of record; {NAME_MEND}")
+            other, same = known.setdefault(name, (workflow, which))
+            if same != which:
+                yield Problem(key, f"{other} makes another extract of this name; give one of them its own")
 
 
 def _cycle(key: Key, steps: tuple[StepDef, ...], names: list[str]) -> Iterator[Problem]:

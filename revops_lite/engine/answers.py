@@ -172,12 +172,13 @@ def _declined(draft: Draft, run: Run, step: Step, why: str) -> Run:
 
 def _later(draft: Draft, run: Run, step: Step, why: str, after: float) -> Run:
     breakers.neutral(draft, step.agent, steps.parked_key(run, step))
-    if step.attempt >= draft.rulebook.agents[step.agent].attempts:
-        return steps.fail(draft, run, step, f"asked for another try {step.attempt} times; the last: {why}")
+    asked = step.asked + 1  # and not `attempt`: calls that came back unmade, or from a dead host, are no tries
+    if asked >= draft.rulebook.agents[step.agent].attempts:
+        return steps.fail(draft, run, step, f"asked for another try {asked} times; the last: {why}")
     due = draft.now + min(max(after, 0.0), 86_400.0)
     draft.timer(f"retry|{run.id}|{step.name}", due)
     steps.tell(draft, run, step, "step.retried", note=why)
-    return steps.put_step(draft, run, replace(step, state=StepState.PENDING, due=due, because=why))
+    return steps.put_step(draft, run, replace(step, state=StepState.PENDING, due=due, because=why, asked=asked))
 
 
 def _failed(draft: Draft, run: Run, step: Step, error: str) -> Run:

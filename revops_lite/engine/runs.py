@@ -207,7 +207,7 @@ def retried(draft: Draft) -> None:
 
 def retry(draft: Draft, run: Run, by: str) -> None:
     """A fan-out's parts are looked at page by page, whatever became of the whole."""
-    if run.over is not None and run.loaded:
+    if run.over is not None and run.pages:
         draft.timer(steps.walk(run, "retry", by), draft.now)
     if run.state not in (RunState.FAILED, RunState.CANCELLED):
         return
@@ -223,7 +223,7 @@ def reopen(draft: Draft, run: Run, names: list[str], by: str) -> Run:
         follows = step.name in names or (step.state is StepState.SKIPPED and set(step.after) & set(names))
         if follows and step.state is not StepState.DONE:
             names = [*names, step.name]
-            again[step.name] = replace(step, state=StepState.PENDING, problems=(), finished_at=None, due=None)
+            again[step.name] = replace(step, state=StepState.PENDING, problems=(), finished_at=None, due=None, asked=0)
     run = replace(run, steps=again, state=RunState.RUNNING, finished_at=None, waits_for=(), note="")
     if not run.loaded:  # its records are asked for once more, under a new name
         run = replace(run, loads=run.loads + 1)

@@ -171,8 +171,9 @@ class Draft:
         return found
 
     def page(self, id_: str) -> Page:
-        found: Page = self.find("page", id_)
-        return found
+        """One that is kept no longer is empty."""
+        found: Page | None = self.find("page", id_)
+        return found or Page(id_, id_.partition(".")[0], self.now, {}, {})
 
     def breaker(self, name: str) -> Breaker:
         return self.changes.breakers.get(name) or self.state.breakers.get(name) or Breaker(name)

@@ -105,6 +105,8 @@ def begin(draft: Draft, run: Run, step: Step) -> Run:
         return fail(draft, run, step, f"agent {step.agent!r} is no longer configured")
     if of_many and step.when == "flagged" and not draft.context(run.record).flags:
         return skipped(draft, run, step, "no open flag")
+    if run.part_of is not None and not _kept(draft, run):
+        return fail(draft, run, step, "what the sweep found is kept no longer")
     if not breakers.admit(draft, step.agent, key, together=jobs.TOGETHER if of_many else 0):
         draft.changes.parked[key] = (step.agent, True)
         return put_step(draft, run, replace(step, state=StepState.PARKED, due=None))
@@ -127,14 +129,20 @@ def begin(draft: Draft, run: Run, step: Step) -> Run:
     return put_step(draft, run, step)
 
 
+def _kept(draft: Draft, part: Run) -> bool:
+    """Whether the pages it needs are there. They outlive their run for some days only."""
+    whole = draft.run(part.part_of) if part.members else None
+    pages = jobs.page_ids(whole) if whole else [part.page or ""]
+    draft.need("page", pages)
+    return all(draft.page(id_).records for id_ in pages)
+
+
 def _records(draft: Draft, run: Run) -> list[str]:
     """The records an answer may be about. Related ones of a fan-out's record are looked up when one is."""
     if run.part_of is None:
         records = [run.record, *(record for several in run.related.values() for record in several)]
     else:
         records = [run.record, *run.members]
-        whole = draft.run(run.part_of) if run.members else None
-        draft.need("page", jobs.page_ids(whole) if whole else [run.page or ""])
     draft.need("context", records)
     return records
 

@@ -45,6 +45,7 @@ class Step:
     when: str | None = None  # "flagged": only for records with an open flag
     gather: str | None = None  # one call for several records: "all", or by what they are gathered
     alone: bool = False  # a host died with it and others: it goes in a job of its own
+    asked: int = 0  # how often its agent has asked for another try
 
 
 @dataclass(frozen=True, slots=True)

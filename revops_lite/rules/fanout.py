@@ -9,6 +9,8 @@ from revops_lite.models import Run, RunState, Step, StepState
 
 RECORDS, GROUPS = "records", "groups"  # the rows of a tally that count parts by their own state
 
+UNDER_WAY = (StepState.PENDING, StepState.RUNNING, StepState.PARKED)
+
 Moves = dict[tuple[str, str], int]  # (a step, "records" or "groups"; a state) -> how many parts more, or less
 Tally = Mapping[str, Mapping[str, int]]
 
@@ -27,12 +29,17 @@ def moves(before: Run | None, after: Run) -> Moves:
 def _places(part: Run) -> Iterator[tuple[str, str]]:
     """Where a part counts: once in the row of each of its steps, and once among the records or the groups.
 
-    A step that waits behind a quarantined one counts as that: nobody but a person moves it.
+    A step that waits behind a quarantined one counts as that: nobody but a person moves it. One that was under way
+    when its part was cancelled counts as skipped: nothing moves it.
     """
-    held = part.state is RunState.HELD
+    held, stopped = part.state is RunState.HELD, part.state in (RunState.CANCELLED, RunState.ROLLED_BACK)
     for step in part.steps.values():
-        behind = held and step.state is StepState.PENDING and step.due is None
-        yield step.name, StepState.QUARANTINED if behind else step.state
+        if held and step.state is StepState.PENDING and step.due is None:
+            yield step.name, StepState.QUARANTINED
+        elif stopped and step.state in UNDER_WAY:
+            yield step.name, StepState.SKIPPED
+        else:
+            yield step.name, step.state
     yield GROUPS if part.members else RECORDS, part.state
 
 
@@ -57,7 +64,7 @@ def summed(step: Step, counts: Mapping[str, int], now: float) -> Step:
     if state is step.state:
         return step
     started = step.started_at if step.started_at is not None or state is StepState.PENDING else now
-    ended = None if state in (StepState.PENDING, StepState.RUNNING, StepState.PARKED) else now
+    ended = None if state in UNDER_WAY else now
     attempt = max(step.attempt, int(started is not None))
     return replace(step, state=state, started_at=started, finished_at=ended, attempt=attempt)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from revops_lite.engine.ids import agent_tag
+from revops_lite.engine.jobs import page_ids
 from revops_lite.engine.state import Changes, State, over
 from revops_lite.models import BreakerState, Context, Intent, OutNotice, Review, ReviewState, Run
 from revops_lite.store import codec, keys
@@ -27,9 +28,10 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
         if kind == "context":
             yield from _context(old, value, now)
         else:
-            ttl = keys.DOC_TTL[kind] if over(value) else keys.OPEN_TTL
+            ttl = keys.DOC_TTL[kind] if over(value) and kind != "page" else keys.OPEN_TTL
             yield ("SET", keys.doc(kind, id_), codec.dump(value), "EX", ttl)
             yield from _indexes(kind, id_, old, value)
+    yield from _lifetimes(before, changes)
     yield from _small(before, changes)
     for event in changes.events:
         raw = codec.dump(event)  # whatever its size: refusing our own decision would stop every later one
@@ -124,7 +126,7 @@ def _indexes(kind: str, id_: str, old: Any, new: Any) -> Iterator[Command]:
     if isinstance(new, Run) and new.part_of:
         if old is None:
             yield ("ZADD", keys.parts(new.part_of), at, id_)
-            yield ("EXPIRE", keys.parts(new.part_of), keys.DOC_TTL["run"])
+            yield ("EXPIRE", keys.parts(new.part_of), keys.OPEN_TTL)
         return
     if old is None and kind not in ("intent", "page"):
         yield ("ZADD", keys.index(f"{kind}s"), at, id_)
@@ -132,6 +134,16 @@ def _indexes(kind: str, id_: str, old: Any, new: Any) -> Iterator[Command]:
     for name, opened in _open(new).items():
         if was.get(name, False) != opened:
             yield ("ZADD", keys.open_(name), at, id_) if opened else ("ZREM", keys.open_(name), id_)
+
+
+def _lifetimes(before: State, changes: Changes) -> Iterator[Command]:
+    """A fan-out has ended, or is open again: so it is for its pages, without which none of its parts can be called."""
+    for key, run in changes.docs.items():
+        if not isinstance(run, Run) or run.over is None or over(run) == over(before.docs.get(key)):
+            continue
+        for id_ in page_ids(run):
+            yield ("EXPIRE", keys.doc("page", id_), keys.DOC_TTL["page"] if over(run) else keys.OPEN_TTL)
+        yield ("EXPIRE", keys.parts(run.id), keys.DOC_TTL["run"] if over(run) else keys.OPEN_TTL)
 
 
 def _time(value: Any) -> float:

@@ -9,8 +9,8 @@
 |                           |        |                     | marked: first and last minute seen with a heartbeat       |
 | revops:run:<id>           | string | 90 d after a change | models.Run                                                |
 | revops:write:<id>         | string | 90 d                | models.Write                                              |
-| revops:page:<id>          | string | 7 d                 | models.Page: records of a fan-out, with related ones      |
-| revops:parts:<run>        | zset   | 90 d                | ids of a fan-out's parts, by when they came               |
+| revops:page:<id>          | string | 7 d after its run   | models.Page: records of a fan-out, with related ones      |
+| revops:parts:<run>        | zset   | as its run          | ids of a fan-out's parts, by when they came               |
 | revops:intent:<id>        | string | 90 d                | models.Intent                                             |
 | revops:review:<id>        | string | 180 d               | models.Review                                             |
 | revops:notice:<id>        | string | 90 d                | models.OutNotice                                          |

@@ -49,14 +49,17 @@ class Views:
         return list(islice(filter(keep, entries), limit))
 
     def run(self, prefix: str) -> Run:
+        """A run, or by the beginning of an id with a dot a part of one. Raises NotFound and UsageError."""
         found: Run = self._one("run", prefix)
         return found
 
     def parts(self, run: Run) -> list[Run]:
         """The parts of a fan-out, in the order in which they came; none of any other run."""
+        return [part for part in self.many("run", self._part_ids(run.id)) if part is not None]
+
+    def _part_ids(self, run: str) -> list[str]:
         with bus_errors():
-            ids = [id_.decode() for id_ in self.redis.zrange(keys.parts(run.id), 0, -1)]
-        return [part for part in self.many("run", ids) if part is not None]
+            return [id_.decode() for id_ in self.redis.zrange(keys.parts(run), 0, -1)]
 
     def review(self, prefix: str) -> Review:
         found: Review = self._one("review", prefix)
@@ -103,7 +106,10 @@ class Views:
         exact = self.many(kind, [prefix])[0] if prefix.replace(".", "").isalnum() else None
         if exact is not None:
             return exact
-        matches = [id_ for page in self._pages(kind) for id_ in page if id_.startswith(prefix)] if prefix else []
+        whole, dot, _ = prefix.partition(".")
+        of_part = kind == "run" and whole and dot
+        pages = [self._part_ids(self.run(whole).id)] if of_part else self._pages(kind)
+        matches = [id_ for page in pages for id_ in page if id_.startswith(prefix)] if prefix else []
         if not matches:
             raise NotFound(f"there is no {kind} {prefix!r}; `revops {kind} list` shows them")
         if len(matches) > 1:

@@ -177,6 +177,48 @@ BROKEN = [
         "workflows.w.over",
         "there is no CRM to sweep",
     ),
+    (
+        '[workflows.w]\non = "a.b"\nextract = { closed = { kind = "deal" } }\nsteps = [{ agent = "scoring" }]',
+        8,
+        "workflows.w.extract",
+        "is made when a workflow sweeps the CRM; add over",
+    ),
+    (
+        '[workflows.w]\nover = { kind = "deal" }\nsteps = [{ agent = "scoring" }]\n'
+        '[workflows.w.extract."../../agents/x"]\nkind = "deal"',
+        9,
+        'workflows.w.extract."../../agents/x"',
+        "an extract's file cannot have this name; use letters, digits, - and _",
+    ),
+    (
+        '[workflows.w]\nover = { kind = "deal" }\nsteps = [{ agent = "scoring" }]\n'
+        'extract = { closed = { kind = "a deal" } }',
+        9,
+        "workflows.w.extract.closed.kind",
+        "'a deal' is no kind of record",
+    ),
+    (
+        '[workflows.v]\nover = { kind = "deal" }\nextract = { closed = { kind = "deal" } }\n'
+        'steps = [{ agent = "scoring" }]\n'
+        '[workflows.w]\nover = { kind = "deal" }\nextract = { closed = { kind = "lead" } }\n'
+        'steps = [{ agent = "scoring" }]',
+        12,
+        "workflows.w.extract.closed",
+        "v makes another extract of this name; give one of them its own",
+    ),
+    (
+        '[workflows.w]\nover = { kind = "deal" }\nsteps = [\n  { agent = "enrichment", gather = "all" },\n'
+        '  { agent = "scoring" },\n]',
+        10,
+        "workflows.w.steps[1].after",
+        "works on single records and cannot follow enrichment, which gathers them",
+    ),
+    (
+        '[workflows.w]\nover = { kind = "deal" }\nsteps = [{ agent = "enrichment", gather = "a b" }]',
+        8,
+        "workflows.w.steps[0].gather",
+        'takes "all" or the name of a related record',
+    ),
     ('[workflows.w]\nover = { where = { a = 1 } }\nsteps = [{ agent = "scoring" }]', 7, "workflows.w.over.kind", "add"),
 ]
 

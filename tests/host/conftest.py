@@ -74,6 +74,30 @@ def chat(lead):
     print("hello from the agent")
     return Proposal(because=str(sorted(k for k in os.environ if "KEY" in k)))
 
+@agent(writes=Score)
+def mixed(lead):
+    way = lead["way"]
+    if way == "skip": raise Skip("not today")
+    if way == "retry": raise Retry("later", after=7)
+    if way == "invalid": return Proposal(Score(score=1000))
+    if way == "fail": raise ValueError(lead["n"])
+    if way == "exit": sys.exit(3)
+    if way == "none": return None
+    if way == "rubbish": return 42
+    if way == "slow": time.sleep(0.1)
+    if way == "large": return Proposal({"score": 1}, because="x" * 300_000)
+    while way == "spin": pass
+    while way == "nap": time.sleep(0.001)
+    while way == "hang":
+        try:
+            while not os.path.exists(lead["file"]): time.sleep(0.001)
+            break
+        except BaseException: pass
+    if way == "wait":
+        open(lead["begun"], "w").close()
+        while not os.path.exists(lead["file"]): time.sleep(0.001)
+    return Proposal(Score(score=lead["n"]), because=f"{lead.now.isoformat()} {lead.settings['floor']}")
+
 @agent
 def leave_once(lead):
     if not os.path.exists(lead["file"]):
