@@ -7,6 +7,7 @@ from typing import Any
 from revops_lite.engine import breakers, effects, ids, records, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
+    Event,
     OpenRun,
     Reason,
     Review,
@@ -84,7 +85,7 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
         deadline_missed=deadline is not None and deadline <= draft.now,
         hop=event.hop,
         shadow=shadow,
-        seed={} if event.source in ("crm", "controller") or event.type == "workflow.started" else dict(event.data),
+        seed=_first_values(event),
         over=workflow.over,
     )  # fmt: skip
     context = draft.context(run.record)
@@ -100,6 +101,12 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
     if run.loaded:
         records.seed(draft, run)
         steps.advance(draft, run)
+
+
+def _first_values(event: Event) -> dict[str, Any]:
+    """What an event brings of a record that no CRM holds; a start by hand tells of the workflow alone."""
+    by_hand = event.type == "workflow.started" and not ids.is_workflow(event.subject)
+    return {} if event.source in ("crm", "controller") or by_hand else dict(event.data)
 
 
 def dead_letter(draft: Draft, why: str, run: Run | None = None) -> None:
