@@ -170,7 +170,8 @@ class Sweeper:
 
     def _tell_page(self, found: _Found) -> None:
         count, packed = found.pages[0]
-        self._tell(found, f"{found.number}", from_json(zlib.decompress(packed)))
+        data = {**from_json(zlib.decompress(packed)), "of": found.told + sum(count for count, _ in found.pages)}
+        self._tell(found, f"{found.number}", data)
         found.pages.popleft()
         found.number += 1
         found.told += count

@@ -111,7 +111,7 @@ def told(changes: Changes) -> list[str]:
 def _about(run: Run) -> str:
     if run.over is None:
         return run.record
-    counts = fanout.records(run.tally)
+    counts = fanout.records(run.tally, run.expected)
     return f"{counts['total']} records" + "".join(f", {counts[k]} {k}" for k in ("failed", "held") if counts[k])
 
 

@@ -81,7 +81,9 @@ def summary(installation: Installation, since: float) -> dict[str, Any]:
         mine = [run for run in runs if run.workflow == name]
         flows[name] = {
             "runs": dict(Counter(run.state for run in mine)),
-            "records": dict(sum((Counter(fanout.records(run.tally)) for run in mine if run.over), Counter())),
+            "records": dict(
+                sum((Counter(fanout.records(run.tally, run.expected)) for run in mine if run.over), Counter())
+            ),
             "latency_ms": _latency(mine),
         }
     writes = views.writes(lambda write: write.at >= since, None)

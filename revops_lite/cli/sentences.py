@@ -52,7 +52,7 @@ def _of_many(run: Run, parts: list[Run]) -> Iterator[str]:
     assert run.over is not None
     where = " and ".join(f"{name} = {short(value)}" for name, value in run.over.where.items())
     yield _start(run, f"every {run.over.kind}" + (f" with {where}" if where else ""))
-    count = fanout.records(run.tally)
+    count = fanout.records(run.tally, run.expected)
     found = (
         f"The sweep found {count['total']}" if run.loaded else f"The sweep goes on; so far it found {count['total']}"
     )

@@ -28,7 +28,7 @@ def run(value: Run, writes: list[Write], reviews: list[Review], now: float) -> d
     A fan-out also has `records`, and each of its steps `parts` by state; `writes` and `reviews` are those of its parts.
     """
     trigger = value.trigger
-    many = {"records": fanout.records(value.tally)} if value.over is not None else {}
+    many = {"records": fanout.records(value.tally, value.expected)} if value.over is not None else {}
     return {
         "id": value.id,
         "workflow": value.workflow,

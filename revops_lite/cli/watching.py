@@ -45,7 +45,7 @@ def _lines(looks: Iterator[Run]) -> None:
             shown = key
         last = run
     if last.over is not None:
-        counts = fanout.records(last.tally)
+        counts = fanout.records(last.tally, last.expected)
         out.say(", ".join(f"{counts[name]} {name}" for name in counts))
 
 
@@ -56,8 +56,9 @@ def _steps(run: Run) -> list[tuple[str, str]]:
 def progress(run: Run, step: str) -> tuple[int, int]:
     """How many of a fan-out's parts are through with a step, and of how many."""
     counts = run.tally.get(step, {})
-    total = sum(counts.values())
-    return total - sum(counts.get(state, 0) for state in fanout.UNDER_WAY), total
+    come = sum(counts.values())
+    total = come if run.steps[step].gather else max(come, run.expected)
+    return come - sum(counts.get(state, 0) for state in fanout.UNDER_WAY), total
 
 
 def _tenth(run: Run, step: str) -> int:
@@ -82,5 +83,5 @@ def _bars(looks: Iterator[Run]) -> None:
                     task_of[step.name] = bars.add_task(step.name, total=None, state="")
                 done, total = progress(run, step.name)
                 bars.update(task_of[step.name], completed=done, total=total or None, state=step.state)
-    counts = fanout.records(run.tally)
+    counts = fanout.records(run.tally, run.expected)
     out.say(f"{run.state}: " + ", ".join(f"{counts[name]} {name}" for name in counts))

@@ -42,7 +42,8 @@ def swept(draft: Draft) -> None:
     roles = {r: {role: tuple(n for n in ns if n in seen) for role, ns in data["related"][r].items()} for r in new}
     page = Page(f"{run.id}.p{run.pages}", run.id, draft.now, roles, seen)
     draft.put(page)
-    draft.put(replace(run, pages=run.pages + 1, as_of=asked_at if run.as_of is None else run.as_of))
+    as_of = asked_at if run.as_of is None else run.as_of
+    draft.put(replace(run, pages=run.pages + 1, as_of=as_of, expected=int(data.get("of") or 0)))
     for record in new:
         steps.advance(draft, _part(draft, run, part_of[record], record, page.id))
 
@@ -88,7 +89,7 @@ def sweep_ended(draft: Draft) -> None:
     run = draft.run(draft.event.run)
     if run is None or run.over is None or run.loaded or run.state in steps.ENDED:
         return
-    draft.put(replace(run, loaded=True, as_of=run.as_of or float(draft.event.data["asked_at"])))
+    draft.put(replace(run, loaded=True, as_of=run.as_of or float(draft.event.data["asked_at"]), expected=0))
     count = rules.records(run.tally)["total"]
     draft.audit("run.swept", who=draft.event.source, record=run.record, run=run.id, note=f"{count} records")
     draft.moved[run.id] = None

@@ -137,6 +137,7 @@ class Run:
     over: Over | None = None  # what it sweeps: it is a fan-out, and `steps` sum up those of its parts
     as_of: float | None = None  # when the sweep began: the `now` of all its snapshots
     pages: int = 0  # how many pages of records have come
+    expected: int = 0  # how many records the sweep has found, until all of them have come
     tally: dict[str, dict[str, int]] = field(default_factory=dict)  # a step, or "records" -> state -> how many parts
     part_of: str | None = None  # of a part: the whole
     page: str | None = None  # of a record's part: the page it came with

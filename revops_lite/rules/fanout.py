@@ -94,11 +94,14 @@ def held(tally: Tally) -> bool:
     return any(tally.get(row, {}).get(RunState.HELD) for row in (RECORDS, GROUPS))
 
 
-def records(tally: Tally) -> dict[str, int]:
-    """{total done failed held} of a fan-out's records. Those under way, or cancelled, are in the total alone."""
+def records(tally: Tally, expected: int = 0) -> dict[str, int]:
+    """{total done failed held} of a fan-out's records; `expected` are those of its sweep.
+
+    Those under way, to come, or cancelled, are in the total alone.
+    """
     counts = tally.get(RECORDS, {})
     return {
-        "total": sum(counts.values()),
+        "total": max(expected, sum(counts.values())),
         "done": counts.get(RunState.FINISHED, 0) + counts.get(RunState.ROLLED_BACK, 0),
         "failed": counts.get(RunState.FAILED, 0),
         "held": counts.get(RunState.HELD, 0),

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,8 @@ def review(site: Path) -> dict[str, Any]:
         "state": shown["state"],
         "records": shown["records"],
         "writes": len(shown["writes"]),
+        "seconds_by_step": {step["name"]: round(step["elapsed_ms"] / 1000, 1) for step in shown["steps"]},
+        "largest_process_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
 
 

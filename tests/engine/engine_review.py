@@ -36,13 +36,14 @@ class Review(Stage):
         self.ended(run)
         return run
 
-    def page(self, run: str, deals: dict[str, dict[str, Any]]) -> None:
+    def page(self, run: str, deals: dict[str, dict[str, Any]], of: int = 0) -> None:
         contact = {"values": {"role": "champion"}, "created_at": 0.0, "updated_at": 0.0}
         data = {
             "asked_at": self.now,
             "records": {n: {"values": v, "created_at": 0.0, "updated_at": 0.0} for n, v in deals.items()},
             "related": {name: {"contacts": [f"contact:of-{name[5:]}"]} for name in deals},
             "seen": {f"contact:of-{name[5:]}": contact for name in deals},
+            "of": of,
         }
         self.send("records.swept", ITSELF, data, source="sweeper", run=run)
 

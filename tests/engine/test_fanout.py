@@ -41,6 +41,17 @@ def test_a_page_that_comes_again_changes_nothing() -> None:
     assert (len(stage.jobs), stage.run(run)) == (jobs, before)
 
 
+def test_how_many_records_there_are_is_known_before_they_have_all_come() -> None:
+    stage = Review(INSPECT)
+    stage.send("workflow.started", ITSELF, {"workflow": "review"})
+    run = stage.one(Run).id
+    stage.page(run, deals(2), of=5)
+    records = fanout.records(stage.run(run).tally, stage.run(run).expected)
+    assert records == {"total": 5, "done": 0, "failed": 0, "held": 0}
+    stage.ended(run)
+    assert fanout.records(stage.run(run).tally, stage.run(run).expected)["total"] == 2
+
+
 def test_groups_wait_for_their_records_and_a_record_in_quarantine_keeps_nobody_waiting() -> None:
     stage = Review(INSPECT, FORECAST, ALERT, ROLL_UP)
     run = stage.begin(deals(4))
