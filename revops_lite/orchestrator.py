@@ -55,6 +55,7 @@ class Orchestrator:
         self.until_idle = until_idle
         self.stopping = threading.Event()
         self._idle_checked = 0.0
+        self._moved_at = 0.0  # when something was decided last
 
     def stop(self) -> None:
         """Callable from a signal handler."""
@@ -105,6 +106,7 @@ class Orchestrator:
         try:
             now = time.time()
             if controller.step(now):
+                self._moved_at = now
                 return
             if self.until_idle and self._idle(now):
                 self.stopping.set()
@@ -182,7 +184,7 @@ class Orchestrator:
             return False
         self._idle_checked = now
         parts = self.parts
-        if parts.poller and not parts.poller.drained:
+        if parts.poller and not self._polled(parts.poller):
             return False
         if parts.cron and not parts.cron.drained:  # slots that are due; nobody waits for those to come
             return False
@@ -191,6 +193,14 @@ class Orchestrator:
             return False
         runs = store.load(("run", id_) for id_ in store.opened("runs"))
         return all(run is None or _waits_for_people_only(run) for run in runs.values())
+
+    def _polled(self, poller: Poller) -> bool:
+        """Whether the CRM had nothing new when it was asked after our last decision: what we write comes back, too."""
+        if poller.asked_at > self._moved_at:
+            return poller.drained
+        poller.hurry()
+        self.parts.services["poller"].wake()
+        return False
 
     def _shut_down(self) -> None:
         deadline = time.monotonic() + STOP_WITHIN

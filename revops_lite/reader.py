@@ -131,15 +131,21 @@ class Poller:
         self._due = 0.0
         self._failures = 0
         self.drained = False  # the CRM had nothing new when it was last asked
+        self.asked_at = 0.0  # and that was begun then
 
     def next_due(self) -> float:
         return self._due
+
+    def hurry(self) -> None:
+        """Ask at the next tick. Callable from any thread."""
+        self._due = 0.0
 
     def tick(self, now: float) -> int:
         """Read on from the cursor until the CRM has nothing more. Returns how many events were accepted."""
         if now < self._due:
             return 0
         self._due = now + self.every
+        self.asked_at = now
         accepted = 0
         try:
             while True:

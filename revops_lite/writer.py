@@ -97,8 +97,6 @@ class Writer:
     def _report(self) -> None:
         """What has been done is told, however often Redis has to be asked: a second telling is known by its id."""
         self.store.append(self._unsent)
-        # A hold that has been waiting for these calls may now say that it is in force.
-        self.store.calls_over([event.subject for event in self._unsent if event.type != "write.doubted"])
         self._unsent = []
 
     def _take_in(self) -> None:
@@ -212,7 +210,7 @@ class Writer:
             return self._again(intent, now, error, doubt=True)
         standing = {name: record.values.get(name) for name in intent.values}
         if applied or (applied is None and same(standing, intent.values)):
-            return self._event(intent, "applied", now, note="read back after an unknown outcome")
+            return self._applied(intent, now, note="read back after an unknown outcome")
         before = {name: intent.expected.get(name) for name in intent.values}
         if applied is False or same(standing, before):
             return self._event(intent, "deferred", now, retry_at=now, why="read back: it had not been applied")
@@ -259,7 +257,7 @@ class Writer:
     def _after(self, intent: Intent, outcome: CrmError | None, now: float) -> Event:
         match outcome:
             case None:
-                return self._event(intent, "applied", now)
+                return self._applied(intent, now)
             case CrmConflict():
                 current = {name: outcome.current.get(name) for name in intent.values if name in outcome.current}
                 other = {n: v for n, v in current.items() if not same(v, intent.expected.get(n))}
@@ -273,6 +271,11 @@ class Writer:
             case _:
                 until = now + self.terms.settle
                 return self._event(intent, "doubted", now, settle_until=until, why=str(outcome))
+
+    def _applied(self, intent: Intent, now: float, **data: Any) -> Event:
+        if self.crm.abilities.lock == "strong":  # what a person has set meanwhile came after us
+            data["compared"] = True
+        return self._event(intent, "applied", now, **data)
 
     def _again(self, intent: Intent, now: float, error: Exception, doubt: bool = False) -> Event:
         """Certainly nothing happened: later, longer each time, or when the CRM says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from revops_lite.engine import echoes
 from revops_lite.engine.state import Draft
 from revops_lite.models import CrmRecord, FieldValue, Hold, Run
 from revops_lite.rules import merge
@@ -68,14 +69,23 @@ def seed(draft: Draft, run: Run) -> None:
     draft.put(replace(context, version=version, fields={**context.fields, **fields}, known=True, local=local))
 
 
-def observe(draft: Draft) -> None:
-    """The poller saw a record change: what we know of it follows, if we know it at all."""
+def observe(draft: Draft) -> bool:
+    """The poller saw a record change: what we know of it follows, if we know it at all.
+
+    False where it was nothing but our own writes coming back.
+    """
     event = draft.event
     context = draft.context(event.subject)
     changed = event.data.get("values")
     if not context.known or not changed:
-        return
+        return True
+    if event.data.get("person"):
+        echoes.crossed(draft, changed)
+    elif not (changed := echoes.others(draft, changed)):
+        return False
+    context = draft.context(event.subject)
     kind, _, id_ = event.subject.partition(":")
     read_before = {n: f.value for n, f in context.fields.items() if f.value is not None}
     edited = dict.fromkeys(changed, event.time) if event.data.get("person") else {}
     fold(draft, CrmRecord(kind, id_, {**read_before, **changed}, event.time, event.time, edited), event.time)
+    return True

@@ -27,8 +27,9 @@ from revops_lite.values import replace
 def triggered(draft: Draft) -> None:
     """An event from outside, or an agent's completion: start what listens to it."""
     event, rulebook = draft.event, draft.rulebook
-    if event.source == "crm":
-        records.observe(draft)
+    if event.source == "crm" and not records.observe(draft):
+        draft.audit("event.ignored", who=event.source, record=event.subject, rule="our own write came back")
+        return
     listening = [flow for flow in rulebook.workflows.values() if event.type in flow.on]
     if not listening:
         if event.source != "controller":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revops_lite.engine import effects, rollback, steps
+from revops_lite.engine import echoes, effects, rollback, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Context,
@@ -52,7 +52,7 @@ def sending(draft: Draft) -> None:
     """The call is about to be made: the before-image is safe first."""
     if (intent := _open(draft)) is None:
         return
-    draft.put(replace(intent, state=IntentState.SENDING, tries=intent.tries + 1))
+    draft.put(replace(intent, state=IntentState.SENDING, tries=intent.tries + 1, sent_at=draft.event.time))
     for write in _mark(draft, intent, list(intent.values), WriteState.SENDING):
         before = draft.event.data.get("before", {}).get(write.field, write.before)
         draft.put(replace(write, before=before))
@@ -83,7 +83,9 @@ def applied(draft: Draft) -> None:
             after=value,
             note=intent.id,
         )
+    intent = replace(intent, compared=bool(draft.event.data.get("compared")))
     _end(draft, intent, IntentState.APPLIED)
+    echoes.confirmed(draft, intent)
     _roll_on(draft, intent)
 
 
@@ -176,6 +178,8 @@ def _take_back(
         held = fields.get(name)
         if held is not None and held.pending == intent.writes[name]:
             fields[name] = FieldValue(value, writer, 1.0, draft.now, version)
+            if name in intent.crossed and writer != "person":  # nothing of ours came: the edit stands
+                fields[name] = FieldValue(intent.crossed[name][0], "person", 1.0, intent.crossed[name][1], version)
     draft.put(replace(context, fields=fields, version=version))
     run = draft.run(intent.run)
     for write in _mark(draft, intent, list(back), state, why):

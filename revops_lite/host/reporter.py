@@ -46,6 +46,8 @@ class Reporter:
 
     def stop(self, timeout: float) -> bool:
         """Report what is there, then end. False if that took longer than `timeout` seconds."""
+        if self._thread.ident is None:  # never started: whoever put us together had to give up before
+            return True
         self._stop_by = time.monotonic() + timeout
         self._endings.put(None)
         self._thread.join(timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from revops_lite.models.states import BreakerState, IntentState, Reason, ReviewState, WriteState
@@ -49,6 +49,10 @@ class Intent:
     due: float = 0.0  # not before
     settle_until: float | None = None
     note: str = ""
+    sent_at: float | None = None  # when the writer had last looked and was about to call
+    compared: bool = False  # applied by a CRM that compares: whatever a person has set since stands
+    crossed: dict[str, tuple[Any, float]] = field(default_factory=dict)  # people's edits during the call, and when
+    echoes: int = 0  # how often its values came back from the CRM, of a call that was sent again
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from revops_lite.models import Context, CrmChange, CrmRecord, FieldValue
+from revops_lite.models import Context, CrmRecord, FieldValue
 from revops_lite.values import same
 
 CRM, PERSON, EVENT = "crm", "person", "event"
@@ -48,14 +48,6 @@ def merge(context: Context, found: CrmRecord, asked_at: float, now: float) -> tu
 def own(change_fields: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """What is left of a change without our own echo: fields that we did not write, or not with this value."""
     return {name: value for name, value in change_fields.items() if name not in ours or not same(ours[name], value)}
-
-
-def echo(change: CrmChange, ours: Mapping[str, Any]) -> CrmChange | None:
-    """The change without our own fields; None where it is nothing but our echo, and starts nothing."""
-    rest = own(change.fields, ours)
-    if change.fields and not rest and not change.created:
-        return None
-    return replace(change, fields=rest)
 
 
 def _lags(known: FieldValue, found: CrmRecord, asked_at: float) -> bool:

@@ -15,6 +15,7 @@ from revops_lite.store.metrics import counting
 Command = tuple[Any, ...]
 
 RUN_ENDED = ("finished", "failed", "cancelled", "rolled_back")
+UNDER_WAY = ("sending", "in_doubt")  # the call to the CRM may still arrive
 INTENT_ENDED = ("applied", "failed", "conflict", "cancelled")
 WORDS = 1_000  # of one command: Lua cannot unpack more than some thousands
 
@@ -31,6 +32,9 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
             ttl = keys.DOC_TTL[kind] if over(value) and kind != "page" else keys.OPEN_TTL
             yield ("SET", keys.doc(kind, id_), codec.dump(value), "EX", ttl)
             yield from _indexes(kind, id_, old, value)
+            if isinstance(value, Intent) and value.tries and value.state not in UNDER_WAY:
+                # How the call ended is on record: a hold that has waited for it may say that it is in force.
+                yield ("HDEL", keys.CALLING, value.record)
     yield from _lifetimes(before, changes)
     yield from _small(before, changes)
     for event in changes.events:

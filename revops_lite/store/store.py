@@ -213,12 +213,6 @@ class Store:
         args = [epoch, raw, now, budget, event.id, keys.CHANNEL, keys.SEEN_TTL, encode_event(event), intent.record]
         return names, [*args, *intent.values]
 
-    def calls_over(self, records: Sequence[str]) -> None:
-        """The outcome of the call to the CRM that was under way for these records is on record."""
-        if records:
-            with bus_errors():
-                self.redis.hdel(keys.CALLING, *records)
-
     def call_under_way(self, record: str) -> bool:
         """Whether a call for this record has passed the gate and nobody knows yet how it ended."""
         with bus_errors():

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revops_lite.models import Context, CrmChange, CrmRecord, FieldValue
-from revops_lite.rules.merge import LAG, echo, merge, own
+from revops_lite.models import Context, CrmRecord, FieldValue
+from revops_lite.rules.merge import LAG, merge, own
 from revops_lite.values import same
 
 ASKED, NOW = 1000.0, 1001.0
@@ -221,17 +221,3 @@ def test_the_last_read_of_all_shows_the_crm(
 )
 def test_what_is_left_of_a_change_is_not_ours(change: dict[str, Any], ours: dict[str, Any], rest: Any) -> None:
     assert own(change, ours) == rest
-
-
-def test_a_change_that_is_nothing_but_our_echo_starts_nothing() -> None:
-    change = CrmChange("lead:1", False, 100.0, {"city": "Oslo", "zip": "1"}, "revops", key="1-2")
-    assert echo(change, {"city": "Oslo", "zip": "1"}) is None
-    assert echo(change, {"city": "Oslo"}) == replace(change, fields={"zip": "1"})
-    assert echo(change, {}) == change
-
-
-def test_a_record_that_came_is_no_echo_and_neither_is_a_change_without_fields() -> None:
-    created = CrmChange("lead:1", True, 100.0, {"city": "Oslo"}, "import")
-    assert echo(created, {"city": "Oslo"}) == replace(created, fields={})
-    silent = CrmChange("lead:1", False, 100.0, {}, "ada")
-    assert echo(silent, {"city": "Oslo"}) == silent

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from revops_lite.models import Event, Intent
+from revops_lite.engine import Changes, State
+from revops_lite.models import Event, Intent, IntentState
 from revops_lite.store import keys
+from revops_lite.store.commit import commands
 from revops_lite.store.store import Lead, Store
 from store_nouns import event, hold, intent, put
 
@@ -25,6 +27,7 @@ class Gate:
 
     def __init__(self, store: Store, lead: Lead) -> None:
         self.store = store
+        self.lead = lead
         self.epoch = lead.epoch
         self.intent = intent(values={"a": 1, "b": 2})
         put(store, lead, self.intent)
@@ -50,8 +53,15 @@ def test_a_call_that_may_go_is_on_record_before_it_is_made(gate: Gate, store: St
     (entry,) = store.read("0-0", 10)
     assert entry.event == call(gate.intent)
     assert store.call_under_way(gate.intent.record)
-    store.calls_over([gate.intent.record])
-    assert not store.call_under_way(gate.intent.record)
+
+
+@pytest.mark.parametrize("state", ["sending", "in_doubt", "applied", "planned"])
+def test_a_call_is_under_way_until_its_outcome_is_committed(gate: Gate, store: Store, state: str) -> None:
+    gate.ask()
+    before = State({("intent", gate.intent.id): gate.intent})
+    told = replace(gate.intent, state=IntentState(state), tries=1, passes=1)
+    store.commit(gate.lead, list(commands(before, Changes(docs={("intent", told.id): told}), 1.0)), None, 1.0)
+    assert store.call_under_way(gate.intent.record) == (state in ("sending", "in_doubt"))
 
 
 def test_the_same_call_twice_counts_once(gate: Gate, redis: Any) -> None:

@@ -1,0 +1,161 @@
+"""A change that the CRM tells of, held against our own writes: their echo, a late one, or a person's edit that crossed.
+
+A CRM that names the write behind each change needs little of this: the poller drops our own. Of the others nothing is
+known but the values and the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from revops_lite.engine import effects, ids
+from revops_lite.engine.state import Draft
+from revops_lite.models import Context, FieldValue, Intent, IntentState, Reason, Review, Touch, Write
+from revops_lite.rules.merge import LAG, PERSON
+from revops_lite.values import replace, same
+
+SKEW = 2.0  # seconds by which the CRM's clock may be behind ours
+CALLED = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
+
+
+def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a change that nobody says a person made, without what our own calls have brought."""
+    context = draft.context(draft.event.subject)
+    draft.need("intent", context.intents)
+    rest, echoed = {}, []
+    for name, value in changed.items():
+        touch = _our_call(draft, context, name, value)
+        if touch is None:
+            rest[name] = value
+        elif _since_then(context, name, touch):
+            _late(draft, touch, name, value)
+            rest[name] = value
+        else:
+            echoed.append(name)
+    _count(draft, context, echoed)
+    return rest
+
+
+def crossed(draft: Draft, changed: dict[str, Any]) -> None:
+    """A person's edit that reached the CRM while a call of ours for the same field was on its way there."""
+    context = draft.context(draft.event.subject)
+    known = {name: context.fields[name].write for name in changed if name in context.fields}
+    draft.need("write", [write for write in known.values() if write])
+    writes = {name: draft.write(write) for name, write in known.items() if write}
+    draft.need("intent", [write.intent for write in writes.values() if write and write.intent])
+    for name, write in writes.items():
+        intent = draft.intent(write.intent) if write and write.intent else None
+        if write and intent and _crosses(draft, context.fields[name], write, intent, changed[name]):
+            edit = (changed[name], draft.event.time)
+            if intent.state in CALLED:
+                draft.put(replace(intent, crossed={**intent.crossed, name: edit}))
+            else:
+                _resolve(draft, intent, write, edit)
+
+
+def confirmed(draft: Draft, intent: Intent) -> None:
+    """A call has been applied: the edits that crossed it are taken in, or put before a person."""
+    for name, edit in intent.crossed.items():
+        write = draft.write(intent.writes[name])
+        if write is not None and not same(write.before, edit[0]):
+            _resolve(draft, intent, write, edit)
+
+
+def _our_call(draft: Draft, context: Context, name: str, value: Any) -> Touch | None:
+    """The latest call of ours that brought this value, at about the time of the change."""
+    for id_ in context.intents:
+        intent = draft.intent(id_)
+        if intent is not None and name in intent.values and same(intent.values[name], value):
+            return Touch(draft.now, intent.agent, intent.run, "write.sending", dict(intent.values))
+    for touch in reversed(context.history):
+        ours = touch.outcome == "write.applied" and name in touch.fields and same(touch.fields[name], value)
+        if ours and abs(draft.event.time - touch.at) <= LAG:
+            return touch
+    return None
+
+
+def _since_then(context: Context, name: str, touch: Touch) -> bool:
+    """Whether a person's value had replaced ours before it came again."""
+    known = context.fields.get(name)
+    return known is not None and known.writer == PERSON and known.at > touch.at and touch.outcome == "write.applied"
+
+
+def _late(draft: Draft, touch: Touch, name: str, value: Any) -> None:
+    """The CRM has applied a call of ours after its settle time, over what a person had set meanwhile."""
+    event, context = draft.event, draft.context(draft.event.subject)
+    theirs = context.fields[name].value
+    why = "the CRM applied an earlier call of ours only now, over what a person had set"
+    facts: dict[str, Any] = {"record": event.subject, "run": touch.run, "field": name}
+    draft.audit("write.late", who=touch.agent, before=theirs, after=value, note=why, **facts)
+    _ask(draft, touch.agent, facts, Reason.IN_DOUBT, value, theirs, why)
+
+
+def _count(draft: Draft, context: Context, names: list[str]) -> None:
+    """A call that was sent again after a doubt and comes back twice has been applied twice."""
+    held = [context.fields[name].write for name in names if name in context.fields]
+    draft.need("write", [id_ for id_ in held if id_])
+    writes = [write for id_ in held if id_ and (write := draft.write(id_)) is not None]
+    draft.need("intent", [write.intent for write in writes if write.intent])
+    for id_ in dict.fromkeys(write.intent for write in writes if write.intent):
+        intent = draft.intent(id_)
+        if intent is None or intent.tries < 2:
+            continue
+        draft.put(replace(intent, echoes=intent.echoes + 1))
+        if intent.echoes:
+            note = f"{intent.id}: the CRM applied it again, later than it was given to settle"
+            draft.audit("write.late", who=intent.agent, record=intent.record, run=intent.run, note=note)
+
+
+def _crosses(draft: Draft, known: FieldValue, write: Write, intent: Intent, value: Any) -> bool:
+    """Whether the edit came after we had looked, and before we knew that our call was through."""
+    if same(known.value, value) or same(write.before, value) or intent.sent_at is None:
+        return False
+    under_way = known.pending is not None or known.at >= draft.event.time
+    return under_way and draft.event.time > intent.sent_at - SKEW
+
+
+def _resolve(draft: Draft, intent: Intent, write: Write, edit: tuple[Any, float]) -> None:
+    """Where the CRM compares, the edit came after our call and stands; elsewhere nobody knows which of them does."""
+    value, at = edit
+    if not intent.compared:
+        why = "a person set it in the CRM while our own value was on its way there: one of them replaced the other"
+        facts: dict[str, Any] = {"record": write.record, "run": write.run, "field": write.field}
+        draft.audit("write.crossed", who=write.agent, before=value, after=write.after, note=intent.id, **facts)
+        _ask(draft, write.agent, facts, Reason.HUMAN_EDIT, write.after, value, why, write)
+        return
+    context = draft.context(write.record)
+    version = context.version + 1
+    theirs = FieldValue(value, PERSON, 1.0, min(at, draft.now), version)
+    draft.put(replace(context, fields={**context.fields, write.field: theirs}, version=version))
+    facts = {"record": write.record, "field": write.field, "before": write.after, "after": value}
+    draft.audit("person.edited", who=PERSON, **facts)
+
+
+def _ask(
+    draft: Draft,
+    agent: str,
+    facts: dict[str, Any],
+    reason: Reason,
+    current: Any,
+    proposed: Any,
+    why: str,
+    write: Write | None = None,
+) -> None:
+    """Which of the two shall stand? Approving puts the person's value back."""
+    item = Review(
+        id=ids.review_id(draft.event.id, facts["record"], facts["field"], reason),
+        reason=reason,
+        agent=agent,
+        created_at=draft.now,
+        step=write.step if write else None,
+        current=current,
+        proposed=proposed,
+        confidence=1.0,
+        problems=(why,),
+        write=write.id if write else None,
+        **facts,
+    )
+    effects.ask(draft, item)
+    run = draft.run(item.run)
+    if run is not None:
+        draft.put(replace(run, reviews=(*run.reviews, item.id)))

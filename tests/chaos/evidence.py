@@ -1,0 +1,127 @@
+"""What the checker reads: Redis as bytes, the sealed trail as lines, the CRM's own log, what the outside was promised.
+
+Nothing here, nor in the checker, imports the product: what both would get wrong the same way could not be found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+Doc = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Evidence:
+    spec: Doc
+    docs: dict[str, dict[str, Doc]] = field(default_factory=dict)  # kind -> id -> document
+    contexts: dict[str, Doc] = field(default_factory=dict)  # record -> {meta, fields, proposed, flags}
+    events: list[tuple[str, Doc]] = field(default_factory=list)
+    audit: list[tuple[str, str, Doc]] = field(default_factory=list)  # stream id, bytes as text, entry
+    sealed: list[str] = field(default_factory=list)  # lines, oldest first
+    seal_key: str = ""
+    controller: Doc = field(default_factory=dict)
+    opened: dict[str, list[str]] = field(default_factory=dict)
+    calling: list[str] = field(default_factory=list)
+    holds: dict[str, Doc] = field(default_factory=dict)
+    breakers: dict[str, Doc] = field(default_factory=dict)
+    keys: list[tuple[str, str, int, int]] = field(default_factory=list)  # name, type, ttl, size
+    jobs: list[str] = field(default_factory=list)  # of RQ: what is queued or claimed
+    crm: list[Doc] = field(default_factory=list)
+    notes: list[Doc] = field(default_factory=list)  # what the trial did, and what was accepted
+    calls: list[Doc] = field(default_factory=list)  # agents' own notes of being called
+    notices: list[Doc] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)  # file -> what a person may read there
+    processes: list[str] = field(default_factory=list)  # still there although everything was stopped
+
+    def all(self, kind: str) -> list[Doc]:
+        return list(self.docs.get(kind, {}).values())
+
+    def noted(self, what: str) -> list[Doc]:
+        return [note for note in self.notes if note["what"] == what]
+
+
+def gather(root: Path, redis: Redis, spec: Doc) -> Evidence:
+    """Everything of an installation in `root` that has come to rest."""
+    evidence = Evidence(spec)
+    _from_redis(evidence, redis)
+    audit = root / "var" / "audit"
+    for file in sorted(audit.glob("????-??.jsonl")):
+        evidence.sealed += file.read_text("utf-8").split("\n")[:-1]
+    if (audit / "key").exists():
+        evidence.seal_key = (audit / "key").read_text().strip()
+    evidence.crm = lines_of(root / "crm.jsonl")
+    evidence.notes = lines_of(root / "trial.jsonl")
+    evidence.calls = lines_of(root / "calls.jsonl")
+    evidence.notices = lines_of(root / "notices.jsonl")
+    for file in [*root.glob("out*"), *root.glob("var/logs/*"), *root.glob("var/audit/*.jsonl"), *root.glob("notices*")]:
+        evidence.texts[str(file.relative_to(root))] = file.read_text("utf-8", "replace")
+    evidence.processes = list(_left_over(root))
+    return evidence
+
+
+def lines_of(path: Path) -> list[Doc]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+
+
+def _from_redis(evidence: Evidence, redis: Any) -> None:
+    for raw in sorted(redis.scan_iter("*", count=1000)):
+        name, kind = raw.decode(), redis.type(raw).decode()
+        evidence.keys.append((name, kind, redis.ttl(raw), _size(redis, raw, kind)))
+        parts = name.split(":")
+        if name.startswith("revops:context:"):
+            _context(evidence, redis.hgetall(raw))
+        elif len(parts) == 3 and parts[1] in ("run", "write", "intent", "review", "notice", "page"):
+            evidence.docs.setdefault(parts[1], {})[parts[2]] = json.loads(redis.get(raw))
+        elif name.startswith("revops:open:"):
+            evidence.opened[parts[2]] = [id_.decode() for id_ in redis.zrange(raw, 0, -1)]
+        elif name.startswith(("rq:queue:", "rq:wip:", "rq:executions:", "rq:scheduled:")) and _size(redis, raw, kind):
+            evidence.jobs.append(name)
+    evidence.events = [(id_.decode(), _json(f[b"e"])) for id_, f in redis.xrange("revops:events")]
+    evidence.audit = [(i.decode(), f[b"a"].decode(), _json(f[b"a"])) for i, f in redis.xrange("revops:audit")]
+    evidence.controller = {k.decode(): v.decode() for k, v in redis.hgetall("revops:controller").items()}
+    evidence.calling = [record.decode() for record in redis.hkeys("revops:calling")]
+    evidence.holds = {k.decode(): _json(v) for k, v in redis.hgetall("revops:holds").items()}
+    evidence.breakers = {k.decode(): _json(v) for k, v in redis.hgetall("revops:breakers").items()}
+
+
+def _json(raw: bytes) -> Doc:
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        return {"unreadable": raw.decode("utf-8", "replace")}
+    return found if isinstance(found, dict) else {"unreadable": found}
+
+
+def _size(redis: Any, raw: bytes, kind: str) -> int:
+    ask = {"string": "strlen", "hash": "hlen", "zset": "zcard", "list": "llen", "set": "scard", "stream": "xlen"}
+    return int(getattr(redis, ask[kind])(raw))
+
+
+def _context(evidence: Evidence, raw: dict[bytes, bytes]) -> None:
+    found: Doc = {"fields": {}, "proposed": {}, "flags": {}, "meta": json.loads(raw[b"m"])}
+    for name, value in raw.items():
+        part = {b"v:": "fields", b"p:": "proposed", b"f:": "flags"}.get(name[:2])
+        if part:
+            found[part][name[2:].decode()] = json.loads(value)
+    evidence.contexts[raw[b"r"].decode()] = found
+
+
+def _left_over(root: Path) -> Iterator[str]:
+    """Processes that work in `root`, or name it, and are none of the trial's own servers."""
+    mark = str(root)
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            there = mark in words or mark == str((folder / "cwd").readlink())
+        except OSError:
+            continue
+        if there and not any(own in words for own in ("redis-server", "valkey-server", "nursery.py")):
+            yield f"{folder.name} {words}"
