@@ -165,12 +165,13 @@ def breakers_hold(evidence: Evidence) -> Iterator[str]:
     """Between the opening of a breaker and its next probe, only calls that had been claimed still begin."""
     shut: dict[str, float] = {}
     spans: list[tuple[str, float, float]] = []
-    for _, _, entry in evidence.audit:
+    for id_, _, entry in evidence.audit:
         name = entry.get("rule", "") if entry.get("what", "").startswith("breaker.") else ""
+        at = int(id_.partition("-")[0]) / 1000  # of the commit: from then on everybody knows
         if entry.get("what") == "breaker.opened":
-            shut[name] = entry["at"]
+            shut[name] = at
         elif name in shut:
-            spans.append((name, shut.pop(name), entry["at"]))
+            spans.append((name, shut.pop(name), at))
     spans += [(name, since, float("inf")) for name, since in shut.items()]
     for name, since, until in spans:
         calls = [call for call in evidence.calls if call["agent"] == name and since < call["at"] < until]

@@ -84,7 +84,8 @@ class FakeCrm:
             found = self._stale(ask) if what == "stale" else getattr(self, f"_{op}")(ask)
         if what == "edit":
             record = fault.get("record") or ask["records"][0]
-            self.edit(record, {fault["field"]: fault["value"]}, "pat")
+            if record in self.records:
+                self.edit(record, {fault["field"]: fault["value"]}, "pat")
         if what.startswith("kill"):
             os.kill(pid, signal.SIGKILL)
         return {"fault": what, "retry_after": fault.get("retry_after"), "found": found}
@@ -149,6 +150,9 @@ class FakeCrm:
     def edit(self, record: str, values: dict[str, Any], actor: str) -> bool:
         self._change(record, values, actor, "person", None)
         return True
+
+    def knows(self, record: str) -> bool:
+        return record in self.records
 
     def remove(self, record: str) -> bool:
         self.records.pop(record, None)

@@ -212,6 +212,10 @@ class Trial:
         with self.redis.client() as client:
             return bool(client.llen("rq:queue:agents") or client.zcard("rq:wip:agents"))
 
+    def runs_started(self) -> int:
+        with self.redis.client() as client:
+            return int(client.zcard("revops:index:runs"))
+
     def shift_clock(self, days: float) -> None:
         """The product's next processes, and the CRM, live so much later."""
         self.clock += days * 86_400
@@ -224,11 +228,17 @@ class Trial:
     def hold(self, record: str) -> None:
         """A legal hold; written down once it is in force."""
         self._held(record, Hold(record, "*", "pat", "a trial", time.time()))
-        self.note("held", record=record)
+        if not self._under_way(record):
+            self.note("held", record=record)
 
     def release(self, record: str) -> None:
-        self._held(record, None)
         self.note("released", record=record)
+        self._held(record, None)
+
+    def _under_way(self, record: str) -> bool:
+        """A call that passed the gate before: the hold does not claim to be in force while its end is unknown."""
+        with self.redis.client() as client:
+            return bool(client.hexists("revops:calling", record))
 
     def _held(self, record: str, hold: Hold | None) -> None:
         type_ = "hold.placed" if hold else "hold.released"
@@ -329,7 +339,8 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
 
 
 class Labels:
-    """Names commands: a script's name, or the command's and its key. A script that a bug has changed keeps its name."""
+    """Names commands: a script's name, or the command with its key and short words. A script that a bug has changed
+    keeps its name."""
 
     def __init__(self) -> None:
         folders = (REPOSITORY / "revops_lite" / part / "scripts" for part in ("store", "queue"))
@@ -343,4 +354,4 @@ class Labels:
             self._digests[digest] = self._titles.get(words[2].partition(b"\n")[0], "script")
         if name == "EVALSHA":
             return self._digests.get(words[1], "script")
-        return f"{name} {words[1].decode('latin-1')}" if len(words) > 1 else name
+        return " ".join([name, *(word.decode("latin-1") for word in words[1:12] if len(word) <= 60)])
