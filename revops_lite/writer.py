@@ -160,6 +160,8 @@ class Writer:
                 already = False
                 if not same(value, intent.expected.get(name)):
                     other[name] = value
+        if already and intent.tries:  # an earlier call, of which nothing was to be seen when it was read back
+            return self._applied(intent, now, note="applied later than it was given to settle")
         if already:
             return self._event(intent, "applied", now, already=True)
         return self._event(intent, "conflicted", now, current=other) if other else None

@@ -56,7 +56,7 @@ def crossed(draft: Draft, changed: dict[str, Any]) -> None:
 def confirmed(draft: Draft, intent: Intent) -> None:
     """A call has been applied: the edits that crossed it are taken in, or put before a person."""
     for name, edit in intent.crossed.items():
-        write = draft.write(intent.writes[name])
+        write = draft.write(intent.writes[name]) if name in intent.writes else None
         if write is not None and not same(write.before, edit[0]):
             _resolve(draft, intent, write, edit)
 
