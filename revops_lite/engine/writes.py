@@ -93,7 +93,7 @@ def _roll_on(draft: Draft, intent: Intent) -> None:
         write = draft.write(id_)
         if write is not None and write.undoes:
             rollback.undone(draft, write.undoes, write.agent.removeprefix("rollback:"))
-        elif write is not None and write.undo and write.state is WriteState.APPLIED:
+        if write is not None and write.undo and write.state is WriteState.APPLIED:
             rollback.undo(draft, [write], write.undo, f"{write.id}|undo")
 
 
@@ -206,9 +206,10 @@ def _rebase(draft: Draft, intent: Intent, standing: dict[str, Any]) -> None:
     """The next call of the same record that expected our values has to expect what stands instead."""
     context: Context = draft.context(intent.record)
     open_names = dict(standing)
-    for other_id in context.intents:
+    turn = context.intents.index(intent.id) if intent.id in context.intents else 0
+    for other_id in context.intents[turn:]:  # by their turn: a clock that was set back says nothing about it
         other = draft.intent(other_id)
-        if other is None or other.id == intent.id or other.state in OVER or other.at < intent.at:
+        if other is None or other.id == intent.id or other.state in OVER:
             continue
         touched = {name: value for name, value in open_names.items() if name in other.expected}
         if touched:
