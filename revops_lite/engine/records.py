@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from revops_lite.engine import effects, ids
 from revops_lite.engine.state import Draft
-from revops_lite.models import CrmRecord, FieldValue, Hold, Run
+from revops_lite.models import Context, CrmRecord, FieldValue, Hold, Reason, Review, Run, Write, WriteState
 from revops_lite.rules import merge
 from revops_lite.values import replace, same
+
+CLOCKS = 5.0  # seconds by which the CRM's clock may be behind ours, or a read of it
 
 
 def crm_record(name: str, raw: Mapping[str, Any]) -> CrmRecord:
@@ -79,3 +82,44 @@ def observe(draft: Draft) -> None:
     read_before = {n: f.value for n, f in context.fields.items() if f.value is not None}
     edited = dict.fromkeys(changed, event.time) if event.data.get("person") else {}
     fold(draft, CrmRecord(kind, id_, {**read_before, **changed}, event.time, event.time, edited), event.time)
+    for name in edited:
+        _look_for_overwritten(draft, context, name, changed[name])
+
+
+def _look_for_overwritten(draft: Draft, context: Context, name: str, value: Any) -> None:
+    """A person's value that came while one of our calls was on its way may have been replaced by it, where the CRM does
+    not compare: whoever reads the changes afterwards is the first to see that. Nobody's edit goes unnoticed."""
+    known = context.fields.get(name)
+    write = draft.write(known.write) if known is not None and known.write else None
+    while write is not None:
+        called = write.state in (WriteState.SENDING, WriteState.APPLIED, WriteState.ROLLED_BACK)
+        if called and draft.event.time >= write.at - CLOCKS:
+            if not same(value, write.before) and not same(value, write.after):
+                _ask_about_overwritten(draft, write, value)
+            return
+        write = draft.write(write.replaces) if write.replaces else None
+
+
+def _ask_about_overwritten(draft: Draft, write: Write, value: Any) -> None:
+    standing = draft.context(write.record).fields[write.field].value
+    item = Review(
+        id=ids.review_id(write.id, Reason.HUMAN_EDIT, repr(value), repr(draft.event.time)),
+        reason=Reason.HUMAN_EDIT,
+        record=write.record,
+        run=write.run,
+        agent=write.agent,
+        created_at=draft.now,
+        field=write.field,
+        step=write.step,
+        current=standing,
+        proposed=value,
+        because=f"{draft.event.data.get('actor')} set it in the CRM while {write.agent} wrote {write.after!r}",
+        problems=("our call may have replaced a person's value; approving puts theirs back",),
+        write=write.id,
+    )
+    if same(standing, value) or draft.review(item.id) is not None:
+        return
+    effects.ask(draft, item)
+    run = draft.run(write.run)
+    if run is not None:
+        draft.put(replace(run, reviews=(*run.reviews, item.id)))

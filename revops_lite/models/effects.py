@@ -29,6 +29,7 @@ class Write:
     note: str = ""
     undoes: tuple[str, ...] = ()  # a rollback's: the writes whose before-image it restores
     undo: str | None = None  # asked to be rolled back, by whom, while it was still under way
+    replaces: str | None = None  # our write whose value stood there when this one was planned
 
 
 @dataclass(frozen=True, slots=True)
