@@ -52,10 +52,14 @@ def sending(draft: Draft) -> None:
     """The call is about to be made: the before-image is safe first."""
     if (intent := _open(draft)) is None:
         return
-    draft.put(replace(intent, state=IntentState.SENDING, tries=intent.tries + 1))
+    before = {
+        **intent.expected,
+        **draft.event.data.get("before", {}),
+    }  # what the writer saw is what counts from here on
+    before = {name: before.get(name) for name in intent.values}
+    draft.put(replace(intent, state=IntentState.SENDING, tries=intent.tries + 1, expected=before))
     for write in _mark(draft, intent, list(intent.values), WriteState.SENDING):
-        before = draft.event.data.get("before", {}).get(write.field, write.before)
-        draft.put(replace(write, before=before))
+        draft.put(replace(write, before=before[write.field]))
     draft.audit("write.sending", record=intent.record, run=intent.run, note=intent.id, after=intent.values)
 
 
@@ -103,7 +107,9 @@ def deferred(draft: Draft) -> None:
         return
     why = str(draft.event.data.get("why", ""))
     due = float(draft.event.data.get("retry_at") or draft.now)
-    draft.put(replace(_heard(intent), state=IntentState.PLANNED, due=due, settle_until=None, note=why))
+    doubted = intent.doubted or bool(draft.event.data.get("doubt"))
+    heard = _heard(intent)
+    draft.put(replace(heard, state=IntentState.PLANNED, due=due, settle_until=None, note=why, doubted=doubted))
     _mark(draft, intent, list(intent.values), WriteState.PLANNED, why)
     draft.audit("write.deferred", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
 
@@ -113,7 +119,8 @@ def doubted(draft: Draft) -> None:
     if (intent := _open(draft)) is None:
         return
     until, why = float(draft.event.data["settle_until"]), str(draft.event.data.get("why", ""))
-    draft.put(replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=until, due=until, note=why))
+    heard = _heard(intent)
+    draft.put(replace(heard, state=IntentState.IN_DOUBT, settle_until=until, due=until, note=why, doubted=True))
     draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
 
 
@@ -195,6 +202,7 @@ def _take_back(
             expected={name: intent.expected.get(name) for name in rest},
             writes={name: intent.writes[name] for name in rest},
             state=IntentState.PLANNED,
+            doubted=intent.doubted or bool(draft.event.data.get("in_doubt")),
         )
         draft.put(left)
         _mark(draft, left, list(rest), WriteState.PLANNED)

@@ -50,6 +50,7 @@ class Intent:
     due: float = 0.0  # not before
     settle_until: float | None = None
     note: str = ""
+    doubted: bool = False  # the outcome of one of its calls has been unknown: it may still arrive
 
 
 @dataclass(frozen=True, slots=True)
