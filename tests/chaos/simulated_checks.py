@@ -114,6 +114,7 @@ def _told_of(facts: Facts, record: str, name: str, value: Any) -> bool:
     items = [item for item in facts.docs["review"].values() if (item["record"], item["field"]) == (record, name)]
     entries = [one for one in facts.audit if (one["record"], one["field"]) == (record, name)]
     asked = any(value in (item["current"], item["proposed"]) for item in items if item["reason"] in ASKED)
+    asked = asked or any(item["reason"] == "in_doubt" and item["state"] == "pending" for item in items)
     return asked or any(
         one["what"] in ("person.edited", "person.overwritten") and value in (one["before"], one["after"])
         for one in entries
@@ -123,7 +124,7 @@ def _told_of(facts: Facts, record: str, name: str, value: Any) -> bool:
 def no_call_after_a_hold(facts: Facts) -> Iterator[str]:
     """I8: from the moment a hold is in force no call for what it holds reaches the CRM."""
     for hold in facts.said.holds:
-        for call in facts.calls:
+        for call in facts.calls if hold["since"] is not None else ():
             during = hold["since"] <= call["number"] and (hold["until"] is None or call["number"] < hold["until"])
             held = call["record"] == hold["record"] and (hold["field"] == "*" or hold["field"] in call["values"])
             if during and held:
@@ -206,11 +207,12 @@ def only_legal_transitions(facts: Facts) -> Iterator[str]:
         if entry["what"].startswith("write.") and (id_ := _intent_of(entry)) in facts.docs["intent"]:
             ways[id_].append(entry["what"].removeprefix("write."))
     for id_, way in ways.items():
-        calling, over = False, False
+        calling, over, called = False, False, False
         for what in way:
+            called = called or what == "sending"
             if what == "sending" and (calling or over):
                 yield f"{id_}: called again while the last call was open: {way}"
-            if what in ("applied", "doubted") and not calling and not over:
+            if (what == "applied" and not called) or (what == "doubted" and not calling):
                 yield f"{id_}: {what} without a call: {way}"
             if over and what not in ("applied", "needless", "conflicted"):
                 yield f"{id_}: {what} after its end: {way}"

@@ -20,7 +20,7 @@ from revops_lite.queue.jobs import decode
 from revops_lite.queue.work import Answer, Claim
 from simulated import BUDGET, RULEBOOK, SURE, World
 from simulated_checks import violations
-from simulated_facts import Said, collect
+from simulated_facts import Facts, Said, collect
 from simulated_redis import Crash
 
 RECORDS = ("lead:1", "lead:2")  # what the CRM holds at the start
@@ -201,5 +201,8 @@ class Play:
         ]
         return min((due for due in dues if due is not None), default=None)
 
+    def facts(self) -> Facts:
+        return collect(self.world, self.said, BUDGET, SURE, LISTENING)
+
     def objections(self) -> list[str]:
-        return violations(collect(self.world, self.said, BUDGET, SURE, LISTENING))
+        return violations(self.facts())

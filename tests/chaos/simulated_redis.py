@@ -27,6 +27,7 @@ class Boundaries:
         self.passed = 0
         self.names: list[str] = []
         self.fired: Counter[str] = Counter()
+        self.watchers: list[Callable[[str], None]] = []  # told of each boundary that has been passed
         self._cuts: dict[tuple[int, str], str] = {}
 
     def cut(self, how: str, distance: int, side: str) -> None:
@@ -41,6 +42,8 @@ class Boundaries:
         number = self.passed
         self._meet(number, "before", name)
         answer = act()
+        for watcher in self.watchers:
+            watcher(name)
         self._meet(number, "after", name)
         return answer
 
@@ -68,6 +71,8 @@ class TappedRedis(fakeredis.FakeRedis):
         execute = pipe.execute
 
         def cut_off(raise_on_error: bool = True) -> Any:
+            if not pipe.command_stack:
+                return execute(raise_on_error)  # nothing goes out
             if transaction or len(pipe.command_stack) < 2:
                 words = [_word(command[0][0]) for command in pipe.command_stack]
                 return self.boundaries.cross(f"redis {'+'.join(words)}", lambda: execute(raise_on_error))

@@ -1,4 +1,4 @@
-"""What programs of the simulation found, each as the few steps that it takes. All have failed before they were mended."""
+"""What programs of the simulation found, each as the few steps that it takes. All have failed before their mend."""
 
 from __future__ import annotations
 

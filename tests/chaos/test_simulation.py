@@ -53,7 +53,7 @@ class Simulation(RuleBasedStateMachine):
 
     def go_on(self, data: st.DataObject) -> None:
         """Between the other moves: hypothesis leaves out some rules of each program, but none of these."""
-        match data.draw(st.integers(0, 5)):
+        match data.draw(st.integers(0, 8)):
             case 0:
                 self.play.submit(self.one(data, ("lead.created", "lead.seen")), self.one(data, RECORDS))
                 self.play.world.everything()
@@ -61,6 +61,13 @@ class Simulation(RuleBasedStateMachine):
                 self.answer_all(data, "three")
                 self.play.world.everything()
             case 3:
+                self.play.world.everything()
+            case 4 | 5:
+                self.play.world.crm.faults.append(self.one(data, WRITE_FAULTS))
+                self.answer_all(data, "three")
+                self.play.world.everything()
+            case 6:
+                self.play.world.boundaries.cut("crash", data.draw(st.integers(1, 30)), "after")
                 self.play.world.everything()
         self.play.watch_holds()
 
@@ -165,8 +172,9 @@ class Simulation(RuleBasedStateMachine):
             self.play.world.boundaries.cut("crash", distance + 7, "after")
         self.go_on(data)
 
-    @rule()
-    def another_takes_over(self) -> None:
+    @rule(data=st.data())
+    def another_takes_over(self, data: st.DataObject) -> None:
+        self.go_on(data)
         self.play.another_takes_over()
 
     @rule(data=st.data(), seconds=st.sampled_from([0.5, 1.0, 6.0, 6.0, 30.0, 4000.0]))
