@@ -241,11 +241,11 @@ class Controller:
         )
 
     def _in_order(self, intents: list[Intent]) -> list[Intent]:
-        """Calls for one record as they have to be made, where one moment decided several."""
+        """Calls for one record as they were decided: the context says so, whatever a clock that was set back says."""
         several = [record for record, number in Counter(intent.record for intent in intents).items() if number > 1]
         contexts = self.store.load(("context", record) for record in several)
         turns = {id_: turn for context in contexts.values() if context for turn, id_ in enumerate(context.intents)}
-        return sorted(intents, key=lambda intent: (intent.at, turns.get(intent.id, 0)))
+        return sorted(intents, key=lambda intent: (turns.get(intent.id, 0), intent.at))
 
     def caught_up(self) -> bool:
         """Whether every accepted event has been decided."""

@@ -25,6 +25,7 @@ log = logging.getLogger("revops.writer")
 OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
 DOUBTFUL = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
 LANES = 8  # calls at once to a CRM that takes one record a call
+GONE = "the CRM no longer holds the record"
 PATIENCE = 60.0  # longest wait between two tries of a CRM that is away
 
 
@@ -145,10 +146,10 @@ class Writer:
 
     def _before(self, intent: Intent, record: CrmRecord | None, now: float) -> Event | None:
         """What there is to report without a call; None where it may go to the gate."""
-        if record is None:
-            return self._event(intent, "failed", now, why="the CRM no longer holds the record")
         if intent.state in DOUBTFUL:
             return self._read_back(intent, record, now)
+        if record is None:
+            return self._event(intent, "failed", now, why=GONE)
         hold = self.terms.hold_field
         if hold and self.truthy(record.values.get(hold)):
             return self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM")
@@ -160,11 +161,20 @@ class Writer:
                 already = False
                 if not same(value, intent.expected.get(name)):
                     other[name] = value
-        if already and intent.tries:  # an earlier call, of which nothing was to be seen when it was read back
-            return self._applied(intent, now, note="applied later than it was given to settle")
         if already:
-            return self._event(intent, "applied", now, already=True)
+            return self._already(intent, now)
         return self._event(intent, "conflicted", now, current=other) if other else None
+
+    def _already(self, intent: Intent, now: float) -> Event:
+        """Our values stand there before we call: somebody else's, unless a call of ours has been in doubt."""
+        if not intent.doubted:
+            return self._event(intent, "applied", now, already=True)
+        try:
+            applied = self.crm.applied(intent.record, intent.id)
+        except Exception as error:
+            return self._again(intent, now, error)
+        note = "found after an earlier call of unknown outcome"
+        return self._applied(intent, now, already=applied is False, note=note)
 
     def _gate(
         self, intents: Sequence[Intent], standing: dict[str, dict[str, Any]], now: float
@@ -201,7 +211,7 @@ class Writer:
                 self._told.pop(intent.id, None)
                 return None
 
-    def _read_back(self, intent: Intent, record: CrmRecord, now: float) -> Event:
+    def _read_back(self, intent: Intent, record: CrmRecord | None, now: float) -> Event:
         """The outcome of the last call is unknown: look what stands there."""
         if intent.state is IntentState.SENDING and not self.crm.abilities.keyed:
             why = "the call was begun, its outcome was never told"  # and it may still be on its way
@@ -210,12 +220,13 @@ class Writer:
             applied = self.crm.applied(intent.record, intent.id)
         except Exception as error:
             return self._again(intent, now, error, doubt=True)
-        standing = {name: record.values.get(name) for name in intent.values}
+        standing = {name: record.values.get(name) if record else None for name in intent.values}
         if applied or (applied is None and same(standing, intent.values)):
             return self._applied(intent, now, note="read back after an unknown outcome")
         before = {name: intent.expected.get(name) for name in intent.values}
-        if applied is False or same(standing, before):
-            return self._event(intent, "deferred", now, retry_at=now, why="read back: it had not been applied")
+        if applied is False or (record is not None and same(standing, before)):
+            why = "read back: it had not been applied"
+            return self._event(intent, "deferred", now, retry_at=now, why=why, doubt=True)
         other = {name: value for name, value in standing.items() if not same(value, intent.values[name])}
         return self._event(intent, "conflicted", now, current=other, in_doubt=True)
 
@@ -228,7 +239,8 @@ class Writer:
                 record=intent.record,
                 values=intent.values,
                 expected={
-                    **{name: intent.expected.get(name) for name in intent.values},
+                    # as we saw it: what was expected, or where one of several stands there already, our own value
+                    **{name: found[intent.record].values.get(name) for name in intent.values},
                     # a CRM that compares also refuses where the hold field was set after we looked
                     **({hold: found[intent.record].values.get(hold)} if hold else {}),
                 },

@@ -39,18 +39,21 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
 def crossed(draft: Draft, changed: dict[str, Any]) -> None:
     """A person's edit that reached the CRM while a call of ours for the same field was on its way there."""
     context = draft.context(draft.event.subject)
-    known = {name: context.fields[name].write for name in changed if name in context.fields}
-    draft.need("write", [write for write in known.values() if write])
-    writes = {name: draft.write(write) for name, write in known.items() if write}
-    draft.need("intent", [write.intent for write in writes.values() if write and write.intent])
-    for name, write in writes.items():
-        intent = draft.intent(write.intent) if write and write.intent else None
-        if write and intent and _crosses(draft, context.fields[name], write, intent, changed[name]):
-            edit = (changed[name], draft.event.time)
-            if intent.state in CALLED:
-                draft.put(replace(intent, crossed={**intent.crossed, name: edit}))
-            else:
-                _resolve(draft, intent, write, edit)
+    for name, value in changed.items():
+        known = context.fields.get(name)
+        call = _latest_call(draft, known.write) if known is not None else None
+        if known is None or call is None:
+            continue
+        write, intent = call
+        newest = write.id == known.write
+        if same(value, write.before) or same(value, write.after) or same(value, known.value):
+            continue
+        if intent.state in CALLED:
+            draft.put(replace(intent, crossed={**intent.crossed, name: (value, draft.event.time)}))
+        elif newest and (known.pending is not None or known.at >= draft.event.time):
+            _resolve(draft, intent, write, (value, draft.event.time))
+        elif not newest and not intent.compared:  # what we have planned since was planned without it
+            _ask_which(draft, write, value)
 
 
 def confirmed(draft: Draft, intent: Intent) -> None:
@@ -86,7 +89,7 @@ def _late(draft: Draft, touch: Touch, name: str, value: Any) -> None:
     theirs = context.fields[name].value
     why = "the CRM applied an earlier call of ours only now, over what a person had set"
     facts: dict[str, Any] = {"record": event.subject, "run": touch.run, "field": name}
-    draft.audit("write.late", who=touch.agent, before=theirs, after=value, note=why, **facts)
+    draft.audit("crm.late", who=touch.agent, before=theirs, after=value, note=why, **facts)
     _ask(draft, touch.agent, facts, Reason.IN_DOUBT, value, theirs, why)
 
 
@@ -103,25 +106,27 @@ def _count(draft: Draft, context: Context, names: list[str]) -> None:
         draft.put(replace(intent, echoes=intent.echoes + 1))
         if intent.echoes:
             note = f"{intent.id}: the CRM applied it again, later than it was given to settle"
-            draft.audit("write.late", who=intent.agent, record=intent.record, run=intent.run, note=note)
+            draft.audit("crm.late", who=intent.agent, record=intent.record, run=intent.run, note=note)
 
 
-def _crosses(draft: Draft, known: FieldValue, write: Write, intent: Intent, value: Any) -> bool:
-    """Whether the edit came after we had looked, and before we knew that our call was through."""
-    if same(known.value, value) or same(write.before, value) or intent.sent_at is None:
-        return False
-    under_way = known.pending is not None or known.at >= draft.event.time
-    return under_way and draft.event.time > intent.sent_at - SKEW
+def _latest_call(draft: Draft, write_id: str | None) -> tuple[Write, Intent] | None:
+    """Of the calls that have brought this field where it is, the last one that was made before the edit."""
+    while write_id:
+        write = draft.write(write_id)
+        intent = draft.intent(write.intent) if write is not None and write.intent else None
+        if write is None or intent is None:
+            return None
+        if intent.sent_at is not None and draft.event.time > intent.sent_at - SKEW:
+            return write, intent
+        write_id = write.replaces
+    return None
 
 
 def _resolve(draft: Draft, intent: Intent, write: Write, edit: tuple[Any, float]) -> None:
     """Where the CRM compares, the edit came after our call and stands; elsewhere nobody knows which of them does."""
     value, at = edit
     if not intent.compared:
-        why = "a person set it in the CRM while our own value was on its way there: one of them replaced the other"
-        facts: dict[str, Any] = {"record": write.record, "run": write.run, "field": write.field}
-        draft.audit("write.crossed", who=write.agent, before=value, after=write.after, note=intent.id, **facts)
-        _ask(draft, write.agent, facts, Reason.HUMAN_EDIT, write.after, value, why, write)
+        _ask_which(draft, write, value)
         return
     context = draft.context(write.record)
     version = context.version + 1
@@ -129,6 +134,14 @@ def _resolve(draft: Draft, intent: Intent, write: Write, edit: tuple[Any, float]
     draft.put(replace(context, fields={**context.fields, write.field: theirs}, version=version))
     facts = {"record": write.record, "field": write.field, "before": write.after, "after": value}
     draft.audit("person.edited", who=PERSON, **facts)
+
+
+def _ask_which(draft: Draft, write: Write, value: Any) -> None:
+    why = "a person set it in the CRM while our own value was on its way there: one of them replaced the other"
+    facts: dict[str, Any] = {"record": write.record, "run": write.run, "field": write.field}
+    draft.audit("person.crossed", who=write.agent, before=value, after=write.after, note=write.intent or "", **facts)
+    standing = draft.context(write.record).fields[write.field].value
+    _ask(draft, write.agent, facts, Reason.HUMAN_EDIT, standing, value, why, write)
 
 
 def _ask(

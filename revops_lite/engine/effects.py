@@ -33,7 +33,8 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
     fields, proposed, expected = dict(context.fields), dict(context.proposed), {}
     policy = draft.rulebook.agents.get(agent)
     for write in writes:
-        expected[write.field] = context.fields[write.field].value if write.field in context.fields else None
+        standing = context.fields.get(write.field)
+        expected[write.field] = standing.value if standing else None
         fields[write.field] = FieldValue(
             value=write.after,
             writer=agent,
@@ -47,7 +48,8 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
         )
         proposed.pop(write.field, None)
         state = WriteState.PLANNED if has_crm else WriteState.APPLIED
-        draft.put(replace(write, state=state, intent=intent if has_crm else None))
+        replaces = standing.write if standing else None
+        draft.put(replace(write, state=state, intent=intent if has_crm else None, replaces=replaces))
     context = replace(context, version=version, fields=fields, proposed=proposed, known=True)
     if not has_crm:
         draft.put(context)

@@ -146,8 +146,8 @@ def loaded(draft: Draft) -> None:
         return
     found: dict[str, dict[str, Any]] = data["records"]
     draft.need("context", [run.record, *found])
-    if run.record not in found and not run.seed and not draft.context(run.record).known:
-        _unknown(draft, run)
+    if run.record not in found and (why := _lacking(draft, run)):
+        _unknown(draft, run, why)
         return
     for name, raw in found.items():
         records.fold(draft, records.crm_record(name, raw), float(data["asked_at"]))
@@ -166,8 +166,20 @@ def missing(draft: Draft) -> None:
         _unknown(draft, run, str(draft.event.data.get("error", "")))
 
 
+def _lacking(draft: Draft, run: Run) -> str:
+    """Why a run cannot go on without a record in the CRM; empty where the record is, or becomes, ours alone."""
+    context = draft.context(run.record)
+    if context.known and not context.local:
+        return f"the CRM no longer holds {run.record}"
+    return "" if context.known or run.seed else _nowhere(run)
+
+
+def _nowhere(run: Run) -> str:
+    return f"the CRM holds no {run.record}, and the event brought no values for it"
+
+
 def _unknown(draft: Draft, run: Run, why: str = "") -> None:
-    why = why or f"the CRM holds no {run.record}, and the event brought no values for it"
+    why = why or _nowhere(run)
     dead_letter(draft, why, run)
     run = replace(run, reviews=(*run.reviews, ids.review_id(draft.event.id, "dead_letter")))
     steps.finish(draft, run, RunState.FAILED, why)

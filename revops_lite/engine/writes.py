@@ -52,10 +52,12 @@ def sending(draft: Draft) -> None:
     """The call is about to be made: the before-image is safe first."""
     if (intent := _open(draft)) is None:
         return
-    draft.put(replace(intent, state=IntentState.SENDING, tries=intent.tries + 1, sent_at=draft.event.time))
+    seen = {**intent.expected, **draft.event.data.get("before", {})}  # what the writer saw counts from here on
+    before = {name: seen.get(name) for name in intent.values}
+    sent = replace(intent, state=IntentState.SENDING, tries=intent.tries + 1, expected=before, sent_at=draft.event.time)
+    draft.put(sent)
     for write in _mark(draft, intent, list(intent.values), WriteState.SENDING):
-        before = draft.event.data.get("before", {}).get(write.field, write.before)
-        draft.put(replace(write, before=before))
+        draft.put(replace(write, before=before[write.field]))
     draft.audit("write.sending", record=intent.record, run=intent.run, note=intent.id, after=intent.values)
 
 
@@ -95,7 +97,7 @@ def _roll_on(draft: Draft, intent: Intent) -> None:
         write = draft.write(id_)
         if write is not None and write.undoes:
             rollback.undone(draft, write.undoes, write.agent.removeprefix("rollback:"))
-        elif write is not None and write.undo and write.state is WriteState.APPLIED:
+        if write is not None and write.undo and write.state is WriteState.APPLIED:
             rollback.undo(draft, [write], write.undo, f"{write.id}|undo")
 
 
@@ -105,7 +107,9 @@ def deferred(draft: Draft) -> None:
         return
     why = str(draft.event.data.get("why", ""))
     due = float(draft.event.data.get("retry_at") or draft.now)
-    draft.put(replace(_heard(intent), state=IntentState.PLANNED, due=due, settle_until=None, note=why))
+    doubted = intent.doubted or bool(draft.event.data.get("doubt"))
+    heard = _heard(intent)
+    draft.put(replace(heard, state=IntentState.PLANNED, due=due, settle_until=None, note=why, doubted=doubted))
     _mark(draft, intent, list(intent.values), WriteState.PLANNED, why)
     draft.audit("write.deferred", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
 
@@ -115,7 +119,8 @@ def doubted(draft: Draft) -> None:
     if (intent := _open(draft)) is None:
         return
     until, why = float(draft.event.data["settle_until"]), str(draft.event.data.get("why", ""))
-    draft.put(replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=until, due=until, note=why))
+    heard = _heard(intent)
+    draft.put(replace(heard, state=IntentState.IN_DOUBT, settle_until=until, due=until, note=why, doubted=True))
     draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
 
 
@@ -199,6 +204,7 @@ def _take_back(
             expected={name: intent.expected.get(name) for name in rest},
             writes={name: intent.writes[name] for name in rest},
             state=IntentState.PLANNED,
+            doubted=intent.doubted or bool(draft.event.data.get("in_doubt")),
         )
         draft.put(left)
         _mark(draft, left, list(rest), WriteState.PLANNED)
@@ -210,9 +216,10 @@ def _rebase(draft: Draft, intent: Intent, standing: dict[str, Any]) -> None:
     """The next call of the same record that expected our values has to expect what stands instead."""
     context: Context = draft.context(intent.record)
     open_names = dict(standing)
-    for other_id in context.intents:
+    turn = context.intents.index(intent.id) if intent.id in context.intents else 0
+    for other_id in context.intents[turn:]:  # by their turn: a clock that was set back says nothing about it
         other = draft.intent(other_id)
-        if other is None or other.id == intent.id or other.state in OVER or other.at < intent.at:
+        if other is None or other.id == intent.id or other.state in OVER:
             continue
         touched = {name: value for name, value in open_names.items() if name in other.expected}
         if touched:

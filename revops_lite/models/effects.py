@@ -29,6 +29,7 @@ class Write:
     note: str = ""
     undoes: tuple[str, ...] = ()  # a rollback's: the writes whose before-image it restores
     undo: str | None = None  # asked to be rolled back, by whom, while it was still under way
+    replaces: str | None = None  # our write whose value stood there when this one was planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Intent:
     compared: bool = False  # applied by a CRM that compares: whatever a person has set since stands
     crossed: dict[str, tuple[Any, float]] = field(default_factory=dict)  # people's edits during the call, and when
     echoes: int = 0  # how often its values came back from the CRM, of a call that was sent again
+    doubted: bool = False  # the outcome of one of its calls has been unknown: it may still arrive
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,136 @@
+"""What programs of the simulation found, each as the few steps that it takes. All have failed before their mend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from revops_lite.models import Review, Write
+from simulated_crm import KINDS
+from simulated_play import Play, answer
+
+LEAD = "lead:1"
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def seen(play: Play, **values: tuple[Any, float]) -> None:
+    """A run of one step in which the agent answers this; what it may write goes out as soon as the writer moves."""
+    play.submit("lead.seen", LEAD)
+    play.world.decide()
+    play.world.load()
+    play.world.decide()
+    play.work(answer(**values))
+    play.world.decide()
+
+
+def at_rest(play: Play) -> None:
+    play.settle()
+    assert play.objections() == []
+
+
+def pending(play: Play) -> list[Review]:
+    return play.world.views.pending()
+
+
+def writes(play: Play) -> dict[str, Write]:
+    """By what each says."""
+    return {str(write.after): write for write in play.world.views.writes(lambda _: True, None)}
+
+
+@pytest.fixture
+def play(kind: str) -> Play:
+    made = Play(kind)
+    made.world.everything()
+    made.work()
+    made.settle()
+    return made
+
+
+@kinds
+def test_calls_of_a_record_keep_their_order_when_the_clock_was_set_back(play: Play) -> None:
+    """The first is in doubt; the second is decided at an earlier time of day, and then the process starts anew."""
+    play.world.crm.faults.append("delayed")
+    seen(play, score=("first", 0.95))
+    play.world.write()
+    play.world.skew = -2.0
+    seen(play, score=("second", 0.95))
+    assert {str(write.state) for write in writes(play).values()} == {"sending", "planned"}
+    play.world.die()
+    at_rest(play)
+    assert [line.after for line in play.world.crm.log[2:]] == [{"score": "first"}, {"score": "second"}]
+    assert pending(play) == []
+
+
+@kinds
+def test_what_is_taken_back_is_told_to_the_next_call_even_when_the_clock_was_set_back(play: Play) -> None:
+    seen(play, score=("first", 0.95))
+    play.world.skew = -2.0
+    seen(play, score=("second", 0.95))
+    play.world.crm.faults.append("refused")
+    play.world.write()
+    at_rest(play)
+    assert play.world.crm.log[-1].after == {"score": "second"}
+    assert [item.reason for item in pending(play)] == ["write_failed"]
+
+
+@kinds
+def test_a_rollback_under_way_can_be_rolled_back(play: Play) -> None:
+    seen(play, industry=("ours", 0.95))
+    play.settle()
+    play.roll_back([writes(play)["ours"]])
+    play.world.decide()
+    play.roll_back([writes(play)["at first"]])
+    at_rest(play)
+    values = [line.after["industry"] for line in play.world.crm.log if line.record == LEAD]
+    assert values == ["at first", "ours", "at first", "ours"]
+
+
+@kinds
+def test_a_record_that_the_crm_does_not_show_any_more_is_a_question_and_not_ours_alone(play: Play) -> None:
+    """Otherwise its writes would be said to be applied, and never reach the CRM."""
+    play.world.crm.faults.append("record gone")
+    seen(play, industry=("ours", 0.95))
+    assert [item.reason for item in pending(play)] == ["dead_letter"]
+    assert writes(play) == {}
+    at_rest(play)
+
+
+@pytest.mark.parametrize("kind", ["keyed", "plain"])
+def test_an_edit_that_our_call_replaced_is_put_before_a_person(play: Play) -> None:
+    """Where the CRM does not compare, nobody can prevent it; the feed of changes tells of it afterwards."""
+    crm = play.world.crm
+    crm.before_call.append(lambda: play.edit(LEAD, industry="a person's"))
+    seen(play, industry=("ours", 0.95))
+    play.world.write()
+    at_rest(play)
+    assert crm.values(LEAD) == {"industry": "ours", "size": 1}
+    (item,) = pending(play)
+    assert (item.reason, item.current, item.proposed) == ("human_edit", "ours", "a person's")
+    play.decide(item, "approve")
+    at_rest(play)
+    assert crm.values(LEAD) == {"industry": "a person's", "size": 1}
+    assert pending(play) == []
+
+
+@pytest.mark.parametrize("kind", ["keyed", "plain"])
+def test_an_edit_that_was_replaced_two_calls_ago_is_put_before_a_person(play: Play) -> None:
+    crm = play.world.crm
+    crm.before_call.append(lambda: play.edit(LEAD, industry="a person's"))
+    seen(play, industry=("first", 0.95))
+    play.world.write()
+    play.world.now += 30.0
+    seen(play, industry=("second", 0.95))
+    play.world.write()
+    at_rest(play)
+    assert [(item.current, item.proposed) for item in pending(play)] == [("second", "a person's")]
+
+
+@kinds
+def test_an_edit_that_our_call_knew_of_is_no_question(play: Play) -> None:
+    seen(play, industry=("ours", 0.95))
+    play.settle()
+    play.world.now += 30.0
+    play.edit(LEAD, industry="a person's")
+    at_rest(play)
+    assert pending(play) == []
