@@ -18,7 +18,7 @@ from revops_lite.config import Settings
 from revops_lite.crm.none import NoCrm
 from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.engine.decide import RESERVED
-from revops_lite.errors import ConfigError, EventRefused
+from revops_lite.errors import ConfigError, EventRefused, RevopsError
 from revops_lite.models import Event
 from revops_lite.ports import Crm
 from revops_lite.server import Lease, connect_or_start
@@ -43,6 +43,8 @@ class Installation:
         self._crm: Crm | None = None
         self._trusted = False
         try:
+            if role == "up":
+                _keep_private(self.settings.root / "var")
             self.clients = self._stack.enter_context(Clients(self._url(role)))
             self.store = Store(self.clients.commands)
             self._admit(role)
@@ -122,6 +124,18 @@ class Installation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _keep_private(folder: Path) -> None:
+    """What lies in `var` is for nobody else's eyes, also where somebody made the folder before us."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise RevopsError(
+            f"{folder} cannot be used: {error.strerror}. Mend: let it be a folder of this user"
+        ) from error
 
 
 class Client:
