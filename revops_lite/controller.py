@@ -69,6 +69,15 @@ class Controller:
         started = AuditEntry(now, "controller.started", self.owner, note=f"epoch {self._lead.epoch}")
         self.store.commit(self._lead, list(commands(State(), Changes(audit=[started]), now)), None, now)
         self.forget()
+        self._wake_orphans(now)
+
+    def _wake_orphans(self, now: float) -> None:
+        """Steps parked for an agent that is not configured any more: no probe may ever come for them."""
+        gone = [agent for agent, waiting in self.state.parked.items() if waiting and agent not in self.rulebook.agents]
+        if gone:
+            changes = Changes(timers={f"unpark|{agent}": now for agent in gone})
+            self.store.commit(self.lead, list(commands(State(), changes, now)), None, now)
+            self._next_timer = self.store.next_timer()
 
     def forget(self) -> None:
         """Drop the working set and read it anew: after a lost connection nobody knows what the last commit did."""
