@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 
@@ -10,6 +11,7 @@ import pytest
 from installation import Installation, until
 
 pytestmark = pytest.mark.real
+slow = pytest.mark.skipif(not os.environ.get("REVOPS_LONG"), reason="takes long; REVOPS_LONG=1 runs it")
 
 AGENT = """
 from pathlib import Path
@@ -37,7 +39,7 @@ class Careless(Installation):
         return ["/bin/sh", "-c", f"umask 0; exec {shlex.join(super().command(*words))}"]
 
 
-@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize("processes", [1, pytest.param(0, marks=slow)])
 def test_every_file_in_var_is_its_users_alone(site: Installation, processes: int) -> None:
     careless = Careless(site.root)
     careless.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]}, processes=processes)

@@ -4,6 +4,7 @@ version it knows. Real servers, real commands: the exit code and the sentence th
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import socketserver
@@ -23,6 +24,7 @@ from revops_lite.store.version import CURRENT
 from revops_lite.store.version import program as this_program
 
 pytestmark = pytest.mark.real
+slow = pytest.mark.skipif(not os.environ.get("REVOPS_LONG"), reason="takes long; REVOPS_LONG=1 runs it")
 
 AGENT = """
 from pydantic import BaseModel
@@ -82,7 +84,7 @@ WEAK = {
 }
 
 
-@pytest.mark.parametrize("weak", WEAK)
+@pytest.mark.parametrize("weak", ["no file", *(pytest.param(weak, marks=slow) for weak in list(WEAK)[1:])])
 def test_a_weak_server_is_refused_or_allowed_and_then_told_of_each_time(
     made: Installation, own: Callable[..., OwnServer], weak: str
 ) -> None:
@@ -162,6 +164,7 @@ def test_a_server_that_is_too_old_is_refused(made: Installation, own: Callable[.
         thread.join()
 
 
+@slow
 def test_a_server_that_becomes_weak_while_up_runs_is_told_of(made: Installation, own: Callable[..., OwnServer]) -> None:
     server = own()
     with made.up("--no-web", ready=False) as up:
@@ -236,6 +239,7 @@ def test_an_emptied_data_folder_is_refused_until_it_is_restored(worked: Installa
     assert verified.json()["findings"] == []
 
 
+@slow
 def test_a_server_emptied_by_hand_is_refused(worked: Installation, moved: OwnServer) -> None:
     assert moved.client.hget(keys.CONTROLLER, "epoch") == b"1"  # the data have come along
     moved.client.flushall()

@@ -77,7 +77,7 @@ def test_a_configuration_that_goes_wrong_while_up_runs_changes_nothing_and_is_re
     good = path.read_text("utf-8")
     lines = good.splitlines()
     wrong = {
-        "half-written": (good[: good.index("poll =") + 8], "config.toml:6"),
+        "half-written": (good[: good.index("poll =") + 8], "half-written.toml:6"),
         "an unknown key": (good.replace("[workers]\n", "[workers]\nprocess = 1\n"), "workers.process"),
         "a wrong type": (good.replace("threads = 4", 'threads = "four"'), "workers.threads"),
         "an agent that is not there": (good.replace('agent = "enrichment"', 'agent = "enrichmant"'), "enrichmant"),
@@ -91,10 +91,12 @@ def test_a_configuration_that_goes_wrong_while_up_runs_changes_nothing_and_is_re
             until(partial(all_finished, made, [f"lead:{number}"]))
         assert up.stop() == 0
     audited = {file: file.read_bytes() for file in (made.root / "var" / "audit").iterdir()}
-    for text, named in wrong.values():
-        path.write_text(text, "utf-8")
-        told = made.revops("up", "--until-idle", code=4)
-        assert "config.toml" in told.err
+    for name, (text, _) in wrong.items():
+        made.file(f"{name}.toml", text)
+    starts = made.many([["-c", f"{name}.toml", "up", "--until-idle"] for name in wrong])
+    for (name, (_, named)), told in zip(wrong.items(), starts, strict=True):
+        assert (told.code, "Traceback" in told.err) == (4, False), told
+        assert f"{name}.toml" in told.err
         assert named in told.err
     assert {file: file.read_bytes() for file in audited} == audited  # none of these starts has begun anything
     path.write_text(good, "utf-8")
@@ -140,8 +142,8 @@ def test_a_flipped_bit_in_the_middle_is_refused_and_nothing_is_repaired(
         at = whole.index(sign, len(whole) // 2) + 2
         damaged = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
         path.write_bytes(damaged)
-        for words in (["up", "--until-idle"], ["run", "list"]):
-            told = site.revops(*words, code=1)
+        for told in site.many([["up", "--until-idle"], ["run", "list"]]):
+            assert (told.code, "Traceback" in told.err) == (1, False)
             assert "the embedded Redis" in told.err
             assert "Nothing was repaired or removed. Mend:" in told.err
         assert path.read_bytes() == damaged

@@ -153,6 +153,7 @@ def test_a_stricter_schema_checks_answers_and_edits_of_today_but_not_what_was_ap
         until(lambda: written(site, "lead:running") == {"industry": "new", "stage": "closed"})
 
 
+@slow
 def test_steps_of_an_agent_that_is_gone_fail_until_it_is_put_back(site: Installation) -> None:
     configure(site, without="work", flows={"checking": FLOWS["checking"]})
     gone = ("lead:running", "lead:retry", *DEALS)
