@@ -272,6 +272,7 @@ def test_a_server_that_comes_back_empty_ends_a_running_up(worked: Installation, 
     assert not moved.client.exists(keys.CONTROLLER)
 
 
+@slow
 def test_a_server_rolled_back_to_an_older_copy_goes_on_and_the_loss_is_told(worked: Installation) -> None:
     redis, older = worked.root / "var" / "redis", worked.root / "older"
     shutil.copytree(redis, older, ignore=shutil.ignore_patterns("*.sock"))
@@ -294,6 +295,7 @@ def test_a_server_rolled_back_to_an_older_copy_goes_on_and_the_loss_is_told(work
 # ---- the version of the data -------------------------------------------------------------------------------------
 
 
+@slow
 def test_up_writes_the_version_also_into_data_from_before_there_was_one(worked: Installation) -> None:
     found = {b"data": str(CURRENT).encode(), b"program": this_program().encode()}
     with worked.up() as up:
@@ -356,6 +358,7 @@ class Tomorrow(Installation):
         return [super().command()[0], "-c", TOMORROW, *words]
 
 
+@slow
 def test_older_data_are_upgraded_at_the_start_also_after_a_kill_half_way(worked: Installation) -> None:
     worked.many([["emit", "lead.created", "lead:l1", "--id", f"more-{number}"] for number in range(2)])
     worked.revops("up", "--until-idle")
@@ -389,6 +392,7 @@ def programs() -> dict[str, Binary]:
     return found
 
 
+@slow
 def test_data_of_another_server_program_are_refused_untouched(made: Installation, tmp_path: Path) -> None:
     there = programs()
     newer = next((each for each in there.values() if each.version >= (9, 0, 0)), None)

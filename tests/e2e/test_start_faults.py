@@ -6,6 +6,7 @@ What is refused says why; what was accepted is there once the fault is mended.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import time
@@ -26,6 +27,7 @@ from revops_lite.store.store import Store
 from revops_lite.store.views import Views
 
 pytestmark = pytest.mark.real
+slow = pytest.mark.skipif(not os.environ.get("REVOPS_LONG"), reason="takes long; REVOPS_LONG=1 runs it")
 
 AGENT = """
 from pydantic import BaseModel
@@ -119,6 +121,7 @@ def killed(made: Installation) -> tuple[Installation, Path, list[str]]:
     return made, path, accepted
 
 
+@slow
 def test_a_torn_tail_is_cut_off_and_kept_beside(killed: tuple[Installation, Path, list[str]]) -> None:
     site, path, accepted = killed
     tail = b"*3\r\n$3\r\nSET\r\n$11\r\nrevops:run:\r\n$900\r\n{half of"
@@ -133,6 +136,7 @@ def test_a_torn_tail_is_cut_off_and_kept_beside(killed: tuple[Installation, Path
     assert site.revops("audit", "verify", "--json").json()["ok"]
 
 
+@slow
 def test_a_flipped_bit_in_the_middle_is_refused_and_nothing_is_repaired(
     killed: tuple[Installation, Path, list[str]],
 ) -> None:
@@ -196,6 +200,7 @@ def test_a_full_disk_loses_nothing_that_was_accepted(made: Installation, small_d
     assert made.revops("audit", "verify", "--json").json()["ok"]
 
 
+@slow
 def test_a_start_on_a_full_disk_says_so_and_works_once_there_is_room(made: Installation, small_disk: Path) -> None:
     with made.up() as up:
         accepted = send(made.address, range(3))
