@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from revops_lite import config
 from revops_lite.audit import folder
 from revops_lite.audit.folder import Trail
 from revops_lite.audit.seal import Sealer
+from revops_lite.audit.witness import refuse_to_begin_anew
 from revops_lite.config import Settings
 from revops_lite.controller import Controller
 from revops_lite.cron import Cron
@@ -37,9 +39,9 @@ from revops_lite.reader import Loader, Poller
 from revops_lite.server import Lease
 from revops_lite.service import Service
 from revops_lite.store.audit import AuditStream
-from revops_lite.store.client import check_durable, version
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
 from revops_lite.store.keys import PAUSED, digest
+from revops_lite.store.store import Store
 from revops_lite.store.views import Views
 from revops_lite.store.waiter import Waiter
 from revops_lite.supervisor import Fleet, Supervisor
@@ -55,8 +57,6 @@ SUPERVISE_EVERY = 0.15
 def orchestrator(installation: Installation, stream: TextIO, *, until_idle: bool) -> Orchestrator:
     """Everything `up` runs, put together and not yet started."""
     settings, store, clients = installation.settings, installation.store, installation.clients
-    version(clients.commands)
-    check_durable(clients.commands, settings.redis.allow_weak)
     sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
     controller = Controller(store, Drain(clients.commands, sink), settings.rulebook, owner())
     parts = Parts(controller=controller, waiter=Waiter(clients.blocking()), outbox=Outbox())
@@ -140,8 +140,14 @@ def _sealer(installation: Installation, parts: Parts) -> None:
     stream = AuditStream(installation.clients.commands)
     sealer = Sealer(Trail(place, key), stream, lambda event: store.append([event]), settings.audit.anchor)
     sealer.check(redis_is_new=not store.controller())
+    parts.check_data = partial(_not_emptied, store, place)
     parts.services["sealer"] = Service("sealer", sealer.tick, sealer.next_due)
     parts.on_stop.append(sealer.close)
+
+
+def _not_emptied(store: Store, place: Path) -> None:
+    if not store.controller():
+        refuse_to_begin_anew(place)
 
 
 def fleet_of(installation: Installation) -> Fleet:

@@ -20,6 +20,7 @@ from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
+from revops_lite.store import version
 from revops_lite.store.commit import Command, commands
 from revops_lite.store.store import Entry, Lead, Store
 
@@ -62,10 +63,21 @@ class Controller:
 
     def take_over(self, now: float, force: bool) -> None:
         """Fence every other controller out and read what has to be in memory. Raises AnotherController."""
+        version.begin(self.store.redis)
         self._lead = self.store.begin(self.owner, now, force)
+        version.upgrade(self.store, self._lead, now)
         started = AuditEntry(now, "controller.started", self.owner, note=f"epoch {self._lead.epoch}")
         self.store.commit(self._lead, list(commands(State(), Changes(audit=[started]), now)), None, now)
         self.forget()
+        self._wake_orphans(now)
+
+    def _wake_orphans(self, now: float) -> None:
+        """Steps parked for an agent that is not configured any more: no probe may ever come for them."""
+        gone = [agent for agent, waiting in self.state.parked.items() if waiting and agent not in self.rulebook.agents]
+        if gone:
+            changes = Changes(timers={f"unpark|{agent}": now for agent in gone})
+            self.store.commit(self.lead, list(commands(State(), changes, now)), None, now)
+            self._next_timer = self.store.next_timer()
 
     def forget(self) -> None:
         """Drop the working set and read it anew: after a lost connection nobody knows what the last commit did."""

@@ -52,6 +52,10 @@ class ServerError(BusError):
     """The embedded Redis server did not start."""
 
 
+class DataVersion(RevopsError):
+    """The data were written by another version of the program."""
+
+
 class AnotherController(RevopsError):
     """Another controller runs on this data."""
 

@@ -13,15 +13,18 @@ from typing import Any, Self
 from uuid import uuid4
 
 from revops_lite import config
+from revops_lite.audit.witness import refuse_to_begin_anew
 from revops_lite.config import Settings
 from revops_lite.crm.none import NoCrm
 from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.engine.decide import RESERVED
-from revops_lite.errors import ConfigError, EventRefused
+from revops_lite.errors import ConfigError, EventRefused, RevopsError
 from revops_lite.models import Event
 from revops_lite.ports import Crm
 from revops_lite.server import Lease, connect_or_start
-from revops_lite.store.client import Clients, check_durable, shown
+from revops_lite.store import version
+from revops_lite.store.client import Clients, bus_errors, check_durable, shown
+from revops_lite.store.client import version as require_version
 from revops_lite.store.events import validate
 from revops_lite.store.store import Store
 
@@ -38,9 +41,13 @@ class Installation:
         self.settings: Settings = config.load(path, agents=agents)
         self.lease: Lease | None = None
         self._crm: Crm | None = None
+        self._trusted = False
         try:
+            if role == "up":
+                _keep_private(self.settings.root / "var")
             self.clients = self._stack.enter_context(Clients(self._url(role)))
             self.store = Store(self.clients.commands)
+            self._admit(role)
         except BaseException:
             self.close()
             raise
@@ -54,6 +61,15 @@ class Installation:
         self.lease = self._stack.enter_context(lease)
         return lease.url
 
+    def _admit(self, role: str) -> None:
+        """Whether this is a Redis to work with, and its data ones that this program can read."""
+        client, up = self.clients.commands, role == "up"
+        with bus_errors(self.clients.url):
+            if up or self.lease is None:  # a server of the user's own may be anything
+                require_version(client)
+                check_durable(client, self.settings.redis.allow_weak or not up)
+            version.admit(client, upgrades=up)
+
     @property
     def crm(self) -> Crm:
         if self._crm is None:
@@ -61,8 +77,24 @@ class Installation:
             self._stack.callback(self._crm.close)
         return self._crm
 
+    def trust(self) -> None:
+        """Look once, before the first event is accepted, whether Redis is one that keeps it.
+
+        Raises ConfigError for one that may lose it, AuditError for one that has lost everything: an event accepted
+        there would be gone when a backup is restored.
+        """
+        if self._trusted:
+            return
+        if self.lease is None:
+            check_durable(self.clients.commands, self.settings.redis.allow_weak)
+        if not self.store.controller():
+            refuse_to_begin_anew(self.settings.root / "var" / "audit")
+        version.begin(self.clients.commands)
+        self._trusted = True
+
     def send(self, event: Event) -> str:
         """Accept one event: "new", "known" or "other" (its id is known with another body)."""
+        self.trust()
         return self.store.append([event])[0]
 
     def controller_is_up(self) -> bool:
@@ -92,6 +124,18 @@ class Installation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _keep_private(folder: Path) -> None:
+    """What lies in `var` is for nobody else's eyes, also where somebody made the folder before us."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise RevopsError(
+            f"{folder} cannot be used: {error.strerror}. Mend: let it be a folder of this user"
+        ) from error
 
 
 class Client:

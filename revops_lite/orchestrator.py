@@ -43,6 +43,7 @@ class Parts:
     before_start: list[Callable[[float], object]] = field(default_factory=list)  # recovery, before anything moves
     on_start: list[Callable[[], None]] = field(default_factory=list)  # once everything has been caught up with
     on_stop: list[Callable[[], object]] = field(default_factory=list)
+    check_data: Callable[[], None] = lambda: None  # before each new takeover: raises where Redis has been emptied
     restart_server: Callable[[], bool] = lambda: False  # True where the embedded server had died and runs again
 
 
@@ -128,6 +129,7 @@ class Orchestrator:
         while not self.stopping.wait(0.2):
             try:
                 self.parts.restart_server()
+                self.parts.check_data()
                 self.parts.controller.take_over(time.time(), self.sole)
                 if self.parts.writer:
                     self.parts.writer.epoch = self.parts.controller.lead.epoch

@@ -258,7 +258,7 @@ class Supervisor:
         return scrubbed | {"PYTHONUNBUFFERED": "1"}
 
     def _log(self, queue: str) -> BinaryIO:
-        self._fleet.logs.mkdir(parents=True, exist_ok=True)
+        self._fleet.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._fleet.logs / f"{queue}.log"
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))

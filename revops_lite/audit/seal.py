@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from revops_lite.audit.chain import Head, Raw, fingerprint
 from revops_lite.audit.folder import Moved, Trail, anchors, make_folder
+from revops_lite.audit.witness import emptied
 from revops_lite.errors import AuditError, BusError
 from revops_lite.models import Event
 
@@ -59,10 +60,7 @@ class Sealer:
         make_folder(self.trail.folder)
         head = self.trail.open()
         if head.seq and redis_is_new and not self.stream.read("-", 1):
-            raise AuditError(
-                f"Redis is empty, but {self.trail.folder} tells of {head.seq:,} audit entries up to {_when(head.id)}: "
-                "its data are lost. Restore var/redis from a backup; or, to begin anew, move var/audit away"
-            )
+            raise emptied(self.trail.folder, head)
 
     def open(self, now: float) -> Head:
         """Find where to go on. Raises AuditError, BusError or OSError."""
@@ -147,6 +145,10 @@ class Sealer:
         With `durability = "everysec"` a crash may do that, a restored backup does. The lost entries stay in the files;
         this line says so, and its id is where the stream goes on.
         """
+        if not self.stream.read("-", 1):
+            # Trimming leaves the newest entry: an empty stream is an emptied server, and a restored backup is to go on
+            # where the files end.
+            raise emptied(self.trail.folder, head)
         known = self.trail.recent()
         there = next((id_ for id_, entry in self.stream.back() if (id_, hash(entry)) in known), START)
         note = f"Redis has lost the entries after {there} up to {head.id}; here they are kept"
@@ -182,8 +184,3 @@ class Sealer:
         day, mark = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d"), blake2b(why.encode(), digest_size=6)
         id_ = f"audit-alarm|{day}|{mark.hexdigest()}"
         self.send(Event(id_, "audit.alarm", "audit:trail", "sealer", now, {"why": why[:1000]}))
-
-
-def _when(id_: str) -> str:
-    at = datetime.fromtimestamp(int(id_.partition("-")[0]) / 1000, UTC)
-    return at.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 
@@ -19,5 +20,11 @@ def main() -> None:
     except BrokenPipeError:  # `revops run list | head` is no error
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"{where}{error.strerror}. Mend: make room on the disk of the installation, then try again")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

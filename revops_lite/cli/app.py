@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,8 @@ def root(
     ),
 ) -> None:
     context.obj = State(config)
+    if context.invoked_subcommand != "init":  # its files are the user's own
+        os.umask(0o077)
 
 
 app.command("up")(up.up)

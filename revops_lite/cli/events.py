@@ -98,6 +98,7 @@ def _many(file: Path) -> list[Event]:
 
 def _send(installation: Installation, events: list[Event]) -> list[str]:
     statuses: list[str] = []
+    installation.trust()
     for start in range(0, len(events), BATCH):
         statuses += installation.store.append(events[start : start + BATCH])
     return statuses

@@ -100,6 +100,7 @@ def _change(
     kind = "hold.placed" if placed else "hold.released"
     event = validate(Event(f"{kind}|{uuid4().hex}", kind, record, "cli", time.time(), data))
     with state(context).open() as installation:
+        installation.trust()
         installation.store.hold(event, placed, field or "*")
 
 

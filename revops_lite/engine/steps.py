@@ -47,11 +47,15 @@ def advance(draft: Draft, run: Run) -> Run:
         return run
     if not run.loaded:
         return settle(draft, run)
-    for name in flow.doomed(run.steps):
-        step = run.steps[name]
-        run = put_step(draft, run, replace(step, state=StepState.SKIPPED, problems=("a step it follows failed",)))
-    for name in flow.ready(run.steps):
-        run = begin(draft, run, run.steps[name])
+    ended = True
+    while ended:  # a step that ends as it begins (skipped; its agent is gone) lets others start, or dooms them
+        for name in flow.doomed(run.steps):
+            step = run.steps[name]
+            run = put_step(draft, run, replace(step, state=StepState.SKIPPED, problems=("a step it follows failed",)))
+        begun = flow.ready(run.steps)
+        for name in begun:
+            run = begin(draft, run, run.steps[name])
+        ended = any(run.steps[name].state in (StepState.SKIPPED, StepState.FAILED) for name in begun)
     return settle(draft, run)
 
 
@@ -102,6 +106,8 @@ def begin(draft: Draft, run: Run, step: Step) -> Run:
     """Hand the step to its agent, or park it while the agent's breaker says so."""
     key, of_many = parked_key(run, step), run.part_of is not None and not run.members
     if step.agent not in draft.rulebook.agents:
+        if step.state is StepState.PARKED:
+            draft.changes.parked[key] = (step.agent, False)
         return fail(draft, run, step, f"agent {step.agent!r} is no longer configured")
     if of_many and step.when == "flagged" and not draft.context(run.record).flags:
         return skipped(draft, run, step, "no open flag")

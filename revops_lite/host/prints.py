@@ -62,7 +62,7 @@ def agents_to_log() -> Iterator[None]:
 @contextmanager
 def host_log(path: Path) -> Iterator[None]:
     """What a host in its own process would write to its log goes to `path`: tracebacks of agents, prints, warnings."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     loggers = [logging.getLogger("revops_lite.host"), log]

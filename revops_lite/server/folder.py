@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
@@ -12,9 +15,20 @@ from revops_lite.errors import ServerError
 LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 108 (Linux) or 104 (macOS), and the server cuts silently
 
 
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What the disk refuses is a ServerError with the mend: nothing can be kept there now."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ServerError(f"{folder}: {error.strerror}. Mend: make room on this disk, then try again") from error
+        raise ServerError(f"{folder} cannot be used for the embedded Redis: {error.strerror}") from error
+
+
 def private_folder(folder: Path) -> Path:
     """Make a folder that only we can enter (0700). Raises ServerError when it is somebody else's or a link."""
-    try:
+    with disk_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
         if not folder.is_dir() or folder.is_symlink():
@@ -23,8 +37,6 @@ def private_folder(folder: Path) -> Path:
             raise ServerError(f"{folder} belongs to user id {found.st_uid}; run as that user, or change its owner")
         if found.st_mode & 0o077:
             folder.chmod(0o700)
-    except OSError as error:
-        raise ServerError(f"{folder} cannot be used for the embedded Redis: {error.strerror}") from error
     return folder
 
 

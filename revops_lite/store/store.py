@@ -112,6 +112,11 @@ class Store:
         try:
             self._commit([keys.CONTROLLER], [lead.epoch, lead.seq, cursor or "", now, *flat([*commands, *marks])])
         except ResponseError as error:
+            if "FENCED epoch false" in str(error):
+                raise Fenced(
+                    "Redis has been emptied while `up` was running: what this controller had written is gone. Start "
+                    "`revops up` again: it says what the sealed audit trail still knows of"
+                ) from None
             if "FENCED" in str(error):
                 raise Fenced(f"another controller has taken over ({error})") from None
             raise

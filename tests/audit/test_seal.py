@@ -18,7 +18,7 @@ from bench import DAY, JANUARY, KEY, Bench
 from installation import until
 from revops_lite.audit.chain import Head
 from revops_lite.audit.folder import Trail, anchors, entries, locked, read_key
-from revops_lite.audit.seal import BATCH, Sealer
+from revops_lite.audit.seal import BATCH, RETRY, Sealer
 from revops_lite.audit.verify import verify
 from revops_lite.errors import AuditError, BusError, CredentialError
 from revops_lite.server import Lease
@@ -285,13 +285,17 @@ def test_what_comes_after_a_loss_is_sealed_even_where_the_clock_went_back(bench:
     assert (report.findings, report.entries) == ([], 24)
 
 
-def test_a_stream_that_lost_everything_is_sealed_from_its_new_beginning(bench: Bench) -> None:
+def test_an_emptied_stream_adds_nothing_to_the_trail_until_something_comes(bench: Bench) -> None:
     sealer = bench.sealer()
     bench.commit(5)
     bench.seal(sealer)
+    whole = bench.bytes()
     bench.redis.delete(keys.AUDIT)
     bench.seal(sealer)
+    assert bench.bytes() == whole  # a backup that is put in place now goes on where it ends
+    assert "Redis is empty, but" in bench.events[-1].data["why"]
     bench.commit(4, JANUARY + 100)
+    bench.now += RETRY + 1
     bench.seal(sealer)
     bench.seal(sealer)
     report = verify(bench.folder, KEY, [], bench.raw(), 0.0)

@@ -286,6 +286,15 @@ def test_a_file_that_a_page_names_is_there(path: Path) -> None:
     assert {name for name in named if not any((place / name).exists() for place in places)} == set()
 
 
+def test_what_the_page_on_security_names_is_there() -> None:
+    text = page("SECURITY.md")
+    assert len(text.splitlines()) <= 120
+    named = set(re.findall(r"`((?:tests|revops_lite)/[\w/.]+)`", text))
+    assert len(named) > 15
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    assert "](SECURITY.md)" in page("README.md")
+
+
 def test_every_page_can_be_found_from_the_readme() -> None:
     linked = set(re.findall(r"\]\((docs/[^)#]+)", page("README.md")))
     assert {f"docs/{path.name}" for path in PAGES if path.parent.name == "docs"} - linked == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -186,6 +187,20 @@ def test_an_older_server_does_not_start_empty_beside_newer_data(tmp_path: Path) 
     server = EmbeddedServer(tmp_path / "data", program=old)
     with pytest.raises(ServerError, match="a newer server wrote"):
         server.start()
+    server.stop()
+
+
+def test_a_server_older_than_the_one_that_wrote_the_data_is_not_started(tmp_path: Path) -> None:
+    old = tmp_path / "redis-server"
+    old.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo 'Redis server v=7.0.14 sha=0' && exit\ntouch started\n")
+    old.chmod(0o700)
+    folder = tmp_path / "data"
+    server = EmbeddedServer(folder, program=old)
+    gone = {"binary": "/gone/redis-server", "name": "Redis", "version": [7, 0, 15]}
+    (folder / "server.json").write_text(json.dumps(gone))
+    with pytest.raises(ServerError, match=r"last written by Redis 7\.0\.15 .* Mend: install Redis 7\.0\.15 or newer"):
+        server.start()
+    assert sorted(path.name for path in folder.iterdir()) == ["server.json"]
     server.stop()
 
 
