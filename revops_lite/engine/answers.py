@@ -8,7 +8,7 @@ from revops_lite.engine import breakers, proposals, related, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import Event, Run, RunState, Step, StepState
 from revops_lite.rules import checkpoint
-from revops_lite.values import replace
+from revops_lite.values import finite, replace
 
 AT_ONCE = 500  # proposals of one answer that are taken in by one decision
 
@@ -51,7 +51,7 @@ def _take_in(draft: Draft, run_id: str | None, record: str) -> None:
             problems = tuple(str(problem) for problem in data.get("problems") or ["unreadable answer"])
             run = steps.quarantine(draft, run, step, list(data.get("proposals") or []), problems)
         case "retry":
-            run = _later(draft, run, step, str(data.get("error", "")), float(data.get("after") or 5.0))
+            run = _later(draft, run, step, str(data.get("error", "")), finite(data.get("after") or 5.0))
         case "returned":
             draft.changes.parked[steps.parked_key(run, step)] = (step.agent, True)
             run = steps.put_step(draft, run, replace(step, state=StepState.PARKED))
