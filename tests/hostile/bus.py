@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from revops_lite.controller import Controller
 from revops_lite.engine.ids import run_id
 from revops_lite.models import Event, Intent, OutNotice, Run
-from revops_lite.policy import AgentPolicy, Governance, Over, Rulebook, StepDef, WorkflowDef
+from revops_lite.policy import AgentPolicy, BreakerPolicy, Governance, Over, Rulebook, StepDef, WorkflowDef
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.work import EventSink
 from revops_lite.store import codec, keys
@@ -35,8 +35,12 @@ class Answer(BaseModel):
     size: int | None = Field(default=None, ge=1)
 
 
+PATIENT = BreakerPolicy(failures=1_000_000, cooldown=60.0, cap=60.0)  # else hostile agents would only be parked
 RULEBOOK = Rulebook(
-    agents={name: AgentPolicy(name, f"agents.{name}:run", schema=Answer) for name in ("enrich", "inspect", "sum_up")},
+    agents={
+        name: AgentPolicy(name, f"agents.{name}:run", schema=Answer, breaker=PATIENT)
+        for name in ("enrich", "inspect", "sum_up")
+    },
     workflows={
         "flow": WorkflowDef("flow", ("lead.created",), (StepDef("enrich", "enrich"),), deadline=3600.0),
         "wide": WorkflowDef(
