@@ -45,6 +45,7 @@ DATA: dict[str, dict[str, Any]] = {
     "run.retried": {"by": "ana"},
     "step.finished": ANSWER,
     "step.late": {"job": "j"},
+    "job.refused": {"job": "r-a-s-1", "error": "e"},
     "step.continued": {"step": "enrich", "attempt": 1, "proposals": [PROPOSAL]},
     "write.sending": {"intent": "", "before": {"industry": "x"}},
     "write.applied": {"intent": "", "already": False},
