@@ -1,4 +1,4 @@
-"""Whatever an agent returns or raises: its step is done, failed or quarantined, and nothing undeclared becomes a value."""
+"""Whatever an agent returns or raises: its step is done, failed or quarantined; nothing undeclared becomes a value."""
 
 from __future__ import annotations
 

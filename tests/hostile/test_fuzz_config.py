@@ -1,5 +1,5 @@
-"""The starter's config.toml and the large example, damaged byte by byte and part by part: it loads, or it is refused with
-file, line, key and what is wrong; there is no third way."""
+"""The starter's config.toml and the large example, damaged byte by byte and part by part: it loads, or it is refused
+with file, line, key and what is wrong; there is no third way."""
 
 from __future__ import annotations
 
