@@ -1,4 +1,4 @@
-"""Secrets nobody else may ever see: unique words put in their place, a lively and failing scenario, then every byte searched.
+"""Secrets that nobody may see: unique words in their place, a lively and failing scenario, then every byte searched.
 
 Where a canary may be, by design: in the environment of `up` and of commands (all of them come from there); what an
 agent was granted, in its own host's environment and wherever the agent itself tells it; the sensitive value, in Redis,
@@ -42,10 +42,10 @@ def tell(lead: Snapshot) -> Proposal:
     if lead["way"] == "raise":
         raise RuntimeError(sorted(os.environ.items()))
     if lead["way"] == "sensitive":
-        return Proposal(Said(iban="%s"), because="seen")
+        return Proposal(Said(iban="IBAN"), because="seen")
     notices = [Notice(to, "hello", "body", f"{lead.id}{to}") for to in ("slack", "gone", "mail", "hook", "file")]
     return Proposal(Said(grade="A"), because=str(sorted(os.environ)), notices=notices)
-""" % CANARIES["SENSITIVE"]
+""".replace("IBAN", CANARIES["SENSITIVE"])
 
 CONFIG = """
 [audit]
@@ -244,6 +244,6 @@ def checked(site: Guarded, everything: dict[str, bytes], environ: dict[str, byte
     with site.redis() as client:
         client.hset("planted", "data", zlib.compress(CANARIES["CRM"].encode()))
         assert search(held(client), NOWHERE) == [("b'planted'", "CRM")]
-    with subprocess.Popen(["sleep", "60", CANARIES["SMTP"] and "1"], env={"X": CANARIES["SMTP"]}) as planted:
+    with subprocess.Popen(["sleep", "60"], env={"X": CANARIES["SMTP"]}) as planted:
         assert search(of_processes([planted.pid], "environ"), NOWHERE) == [(f"/proc/{planted.pid}/environ", "SMTP")]
         planted.kill()

@@ -1,5 +1,5 @@
-"""300 hostile strings as values, ids, reasons, notes, flags and notices; then every command at a real terminal, and every
-file and channel: nothing comes out that a terminal, a browser, a spreadsheet or Slack would obey."""
+"""300 hostile strings as values, ids, reasons, notes, flags and notices; then every command at a real terminal, every
+file and every channel: nothing comes out that a terminal, a spreadsheet or Slack would obey."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ MENTION = re.compile(r"<[!@#]|(?<![\w.])@(?:here|channel|everyone)\b", re.IGNORE
 FORMULA = re.compile(r"[\s\uff00]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
-PARROT = """
+PARROT = (
+    f"CHANNELS = {CHANNELS}"
+    + """
 import json
 from pathlib import Path
 from pydantic import BaseModel
@@ -46,22 +48,23 @@ def say(lead: Snapshot) -> Proposal:
     number = lead["number"]
     text = TEXTS[number]
     print(text)
-    way = number %% 6
+    way = number % 6
     if way == 4:
         raise RuntimeError(text)
     if way == 5:
         return Proposal({"note": [text], text: text}, because=text)
     notices = []
-    if number %% 60 == 0:
+    if number % 60 == 0:
         body = "\\n".join(TEXTS[number : number + 60]).encode("utf-8", "replace").decode()
-        notices = [Notice(to, text[:200] or "x", body, f"{number}{to}") for to in %r]
+        notices = [Notice(to, text[:200] or "x", body, f"{number}{to}") for to in CHANNELS]
     flags = [Flag(text or "x", "low", text)]
     return Proposal(Said(note=text), confidence=0.5 if way == 3 else 0.95, because=text, flags=flags, notices=notices)
 
 @agent(writes=Said)
 def fall(lead: Snapshot) -> Proposal:
     raise RuntimeError(TEXTS[5] + TEXTS[18])
-""" % (CHANNELS,)
+"""
+)
 
 CONFIG = """
 [notify.channels.console]
@@ -225,7 +228,6 @@ def channels(site: Installation, slack: HttpServer, hook: HttpServer, mail: Smtp
         assert not MENTION.search(told.get("text", "") + text), text[:500]
         assert harm(text) == ""
     for request in hook.requests:
-        assert request.body.isascii()
         assert harm(request.body.decode()) == ""
     for message in mail.mails:
         assert message["Bcc"] is None
