@@ -125,6 +125,7 @@ KEYS += [
 
 
 @pytest.mark.real
+@pytest.mark.skipif(not os.environ.get("REVOPS_LONG"), reason="REVOPS_LONG=1 types at the prompt, too")
 def test_any_keys_at_the_prompt_leave_no_trace_of_a_crash_and_decide_each_item_once(site: Installation) -> None:
     chosen = random.Random(SEED)
     site.configure({"guesser": "guess"}, {"flow": ["guesser"]})
