@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 import re
 from typing import Any
 
@@ -51,6 +52,13 @@ def clean(text: str, *, newlines: bool = False, limit: int | None = None) -> str
     if pattern.search(text):
         text = pattern.sub(_spelled, text)
     return text if limit is None or len(text) <= limit else text[: max(limit - 1, 0)] + "…"[:limit]
+
+
+class CleanLines(logging.Formatter):
+    """Log records as `clean` shows them: tracebacks and what agents print carry strangers' text, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record), newlines=True)
 
 
 def csv_cell(value: Any) -> str:

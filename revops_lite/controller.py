@@ -318,5 +318,5 @@ def _undecidable(event: Event, why: str, now: float) -> Event:
             return replace(event, data={**event.data, **failed})
     data = {"error": why, "event": event.type}
     if event.type == "timer.due":
-        data["timer"] = event.data["timer"]
+        data["timer"] = str(event.data.get("timer", ""))
     return Event(event.id, "event.unreadable", event.subject, "controller", now, data)

@@ -171,7 +171,12 @@ class Client:
 
 def make_event(type_: str, record: str, data: Mapping[str, Any] | None, id_: str | None, source: str) -> Event:
     """A well-formed event from outside. Raises EventRefused."""
-    event = Event(id_ or f"{source}-{uuid4().hex}", type_, record, source, time.time(), dict(data or {}))
+    if data is not None and not isinstance(data, Mapping):
+        raise EventRefused(f"event data is a {type(data).__name__}; give a mapping of field names to values")
+    if not all(isinstance(text, str) for text in (type_, record, "" if id_ is None else id_)):
+        raise EventRefused("an event's type, record and id are text")
+    values = dict(data) if data is not None else {}
+    event = Event(id_ or f"{source}-{uuid4().hex}", type_, record, source, time.time(), values)
     if type_ in RESERVED:
         raise EventRefused(f"event type {type_!r} is the program's own; choose another")
     return validate(event)

@@ -1,9 +1,10 @@
-"""When two field values are the same, and a noun with other values. Below everything that compares or changes them."""
+"""When two field values are the same, what is a number, and a noun with other values. Below all that compares them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from math import isfinite
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -22,6 +23,14 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other) or bool(one != one and other != other)
+
+
+def finite(value: Any) -> float:
+    """A time or number that somebody reported. Raises ValueError for one that is none: no document could hold it."""
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"{number} is not a number")
+    return number
 
 
 def replace(noun: Noun, /, **changes: Any) -> Noun:

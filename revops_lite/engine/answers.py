@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from revops_lite.engine import breakers, proposals, related, steps
+from revops_lite.engine import breakers, ids, proposals, related, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import Event, Run, RunState, Step, StepState
 from revops_lite.rules import checkpoint
-from revops_lite.values import replace
+from revops_lite.values import finite, replace
 
 AT_ONCE = 500  # proposals of one answer that are taken in by one decision
 
@@ -51,7 +51,7 @@ def _take_in(draft: Draft, run_id: str | None, record: str) -> None:
             problems = tuple(str(problem) for problem in data.get("problems") or ["unreadable answer"])
             run = steps.quarantine(draft, run, step, list(data.get("proposals") or []), problems)
         case "retry":
-            run = _later(draft, run, step, str(data.get("error", "")), float(data.get("after") or 5.0))
+            run = _later(draft, run, step, str(data.get("error", "")), finite(data.get("after") or 5.0))
         case "returned":
             draft.changes.parked[steps.parked_key(run, step)] = (step.agent, True)
             run = steps.put_step(draft, run, replace(step, state=StepState.PARKED))
@@ -71,6 +71,21 @@ def late(draft: Draft) -> None:
     """`step.late`: a host finished a job that had been recovered meanwhile; its result does not count."""
     event = draft.event
     draft.audit("step.late", who=event.source, record=event.subject, run=event.run, note=str(event.data.get("job")))
+
+
+def refused(draft: Draft) -> None:
+    """`job.refused`: what a host found in the queue is no call of ours, and was not made. Where it stands in for one
+    that is waited for, that step fails: nobody else would ever answer it."""
+    event, job = draft.event, str(draft.event.data.get("job"))
+    why, run = str(event.data.get("error", "")), draft.run(event.run)
+    record = run.record if run else None
+    draft.audit("job.refused", who=event.source, record=record, run=run.id if run else None, note=f"{job}: {why}")
+    for step in run.steps.values() if run is not None and run.state not in steps.ENDED else ():
+        awaited = step.state is StepState.RUNNING and ids.job_id(event.run or "", step.agent, step.name, step.attempt)
+        if run is not None and awaited == job:
+            breakers.neutral(draft, step.agent, steps.parked_key(run, step))
+            steps.advance(draft, steps.fail(draft, run, step, why))
+            return
 
 
 def _expected(step: Step, data: dict[str, Any]) -> bool:

@@ -18,6 +18,7 @@ HANDLERS: dict[str, Callable[[Draft], None]] = {
     "run.retried": runs.retried,
     "step.finished": answers.finished,
     "step.late": answers.late,
+    "job.refused": answers.refused,
     "step.continued": answers.continued,
     "write.sending": writes.sending,
     "write.applied": writes.applied,

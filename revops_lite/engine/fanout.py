@@ -15,7 +15,7 @@ from revops_lite.engine.state import Draft
 from revops_lite.models import OpenRun, Page, Run, RunState, Seen, Step, StepState
 from revops_lite.rules import fanout as rules
 from revops_lite.rules import flow
-from revops_lite.values import replace
+from revops_lite.values import finite, replace
 
 GATHERED = "gathered"  # in a group's id, so that it is never a record's
 
@@ -35,7 +35,7 @@ def swept(draft: Draft) -> None:
     if not new:
         return
     draft.need("context", {*new, *data["seen"]})
-    asked_at = float(data["asked_at"])
+    asked_at = finite(data["asked_at"])
     for record in new:
         records.fold(draft, records.crm_record(record, data["records"][record]), asked_at)
     seen = {name: _see(draft, name, raw, asked_at) for name, raw in data["seen"].items()}
@@ -89,7 +89,7 @@ def sweep_ended(draft: Draft) -> None:
     run = draft.run(draft.event.run)
     if run is None or run.over is None or run.loaded or run.state in steps.ENDED:
         return
-    draft.put(replace(run, loaded=True, as_of=run.as_of or float(draft.event.data["asked_at"]), expected=0))
+    draft.put(replace(run, loaded=True, as_of=run.as_of or finite(draft.event.data["asked_at"]), expected=0))
     count = rules.records(run.tally)["total"]
     draft.audit("run.swept", who=draft.event.source, record=run.record, run=run.id, note=f"{count} records")
     draft.moved[run.id] = None

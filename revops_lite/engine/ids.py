@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
+
+_JOB = re.compile(r"(r[0-9a-f]{14})(?:-([0-9a-f]{14}))?-a[0-9a-f]{8}-s[0-9a-f]{8}-\d+", re.ASCII)
 
 
 def derived(prefix: str, *parts: str) -> str:
@@ -31,6 +34,12 @@ def job_id(run: str, agent: str, step: str, attempt: int) -> str:
     The second part tells the agent, so that its unclaimed jobs can be found in a queue.
     """
     return f"{run.replace('.', '-')}-{agent_tag(agent)}-{derived('s', step)[:9]}-{attempt}"
+
+
+def run_of(job: str) -> str | None:
+    """The run that a job of one call is for, by its id alone; None for any other id."""
+    found = _JOB.fullmatch(job)
+    return None if found is None else ".".join(filter(None, found.groups()))
 
 
 def agent_tag(agent: str) -> str:

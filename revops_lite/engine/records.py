@@ -9,13 +9,13 @@ from revops_lite.engine import echoes
 from revops_lite.engine.state import Draft
 from revops_lite.models import CrmRecord, FieldValue, Hold, Run
 from revops_lite.rules import merge
-from revops_lite.values import replace, same
+from revops_lite.values import finite, replace, same
 
 
 def crm_record(name: str, raw: Mapping[str, Any]) -> CrmRecord:
     kind, _, id_ = name.partition(":")
     return CrmRecord(
-        kind, id_, raw["values"], float(raw["created_at"]), float(raw["updated_at"]), raw.get("edited") or {}
+        kind, id_, raw["values"], finite(raw["created_at"]), finite(raw["updated_at"]), raw.get("edited") or {}
     )
 
 

@@ -20,7 +20,7 @@ from revops_lite.models import (
     WriteState,
 )
 from revops_lite.rules import checkpoint, governance
-from revops_lite.values import replace, same
+from revops_lite.values import finite, replace, same
 
 
 def decided(draft: Draft) -> None:
@@ -267,7 +267,8 @@ def hold_placed(draft: Draft) -> None:
     """`hold.placed`: the gate in front of the CRM already knows it; here it becomes everybody's."""
     data, record = draft.event.data, draft.event.subject
     name = str(data.get("field") or "*")
-    hold = Hold(record, name, str(data["by"]), str(data.get("reason", "")), draft.event.time, data.get("until"))
+    until = None if data.get("until") is None else finite(data["until"])
+    hold = Hold(record, name, str(data["by"]), str(data.get("reason", "")), draft.event.time, until)
     draft.changes.holds[record, name] = hold
     draft.changes.gated.add((record, name))
     draft.timer(f"release|{record}|{name}", hold.until)

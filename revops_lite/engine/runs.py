@@ -19,7 +19,7 @@ from revops_lite.models import (
     Trigger,
 )
 from revops_lite.policy import WorkflowDef
-from revops_lite.values import replace
+from revops_lite.values import finite, replace
 
 # ---- starting ----------------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ def loaded(draft: Draft) -> None:
         _unknown(draft, run, why)
         return
     for name, raw in found.items():
-        records.fold(draft, records.crm_record(name, raw), float(data["asked_at"]))
+        records.fold(draft, records.crm_record(name, raw), finite(data["asked_at"]))
     if run.record not in found:
         records.seed(draft, run)
     related = {role: tuple(name for name in names if name in found) for role, names in data["related"].items()}

@@ -17,7 +17,7 @@ from revops_lite.models import (
     Touch,
 )
 from revops_lite.rules import flow
-from revops_lite.values import replace
+from revops_lite.values import finite, replace
 
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED, RunState.ROLLED_BACK})
 
@@ -233,7 +233,7 @@ def tell(draft: Draft, run: Run, step: Step, what: str, **facts: Any) -> None:
     """An audit entry about a step; where it is its agent's answer that is being decided, with how long that took."""
     event, data = draft.event, draft.heard
     answered = event.type == "step.finished" and (data.get("step"), data.get("attempt")) == (step.name, step.attempt)
-    took = float(data.get("elapsed_ms") or 0.0) if answered else None
+    took = finite(data.get("elapsed_ms") or 0.0) if answered else None
     draft.audit(what, who=step.agent, record=run.record, run=run.id, elapsed_ms=took, **facts)
 
 

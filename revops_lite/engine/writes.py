@@ -16,7 +16,7 @@ from revops_lite.models import (
     Write,
     WriteState,
 )
-from revops_lite.values import replace
+from revops_lite.values import finite, replace
 
 OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
 
@@ -106,7 +106,7 @@ def deferred(draft: Draft) -> None:
     if (intent := _open(draft)) is None:
         return
     why = str(draft.event.data.get("why", ""))
-    due = float(draft.event.data.get("retry_at") or draft.now)
+    due = finite(draft.event.data.get("retry_at") or draft.now)
     doubted = intent.doubted or bool(draft.event.data.get("doubt"))
     heard = _heard(intent)
     draft.put(replace(heard, state=IntentState.PLANNED, due=due, settle_until=None, note=why, doubted=doubted))
@@ -118,7 +118,7 @@ def doubted(draft: Draft) -> None:
     """Nobody knows whether it was applied: settle, then read back."""
     if (intent := _open(draft)) is None:
         return
-    until, why = float(draft.event.data["settle_until"]), str(draft.event.data.get("why", ""))
+    until, why = finite(draft.event.data["settle_until"]), str(draft.event.data.get("why", ""))
     heard = _heard(intent)
     draft.put(replace(heard, state=IntentState.IN_DOUBT, settle_until=until, due=until, note=why, doubted=True))
     draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
@@ -263,7 +263,7 @@ def _notice(draft: Draft, state: str) -> None:
     if notice is None or notice.state != "planned":
         return
     why = str(draft.event.data.get("error") or "")
-    due = float(draft.event.data.get("retry_at") or 0.0)
+    due = finite(draft.event.data.get("retry_at") or 0.0)
     draft.put(replace(notice, state=state, tries=notice.tries + 1, due=due, note=why))
     draft.audit(f"notice.{state if state != 'planned' else 'deferred'}", run=notice.run, note=f"{notice.subject} {why}")
     if state != "planned":

@@ -22,9 +22,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from revops_lite.clean import CleanLines
 from revops_lite.config import import_from
 from revops_lite.errors import QueueError, RevopsError
 from revops_lite.host.pool import Host
+from revops_lite.host.prints import agents_to_log
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.store.client import Clients
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
@@ -40,14 +42,17 @@ log = logging.getLogger("revops_lite.host")
 def main() -> int:
     """Run until SIGTERM, the parent's death or exhaustion. Returns the exit code."""
     faulthandler.enable()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    lines = logging.StreamHandler()
+    lines.setFormatter(CleanLines("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
     stop = threading.Event()
     signal.signal(signal.SIGTERM, partial(_on_signal, stop))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the orchestrator's: it stops its hosts in order
     try:
         given = _given(sys.stdin.readline())
         die_with(given["parent"])
-        return run(given, stop)
+        with agents_to_log():
+            return run(given, stop)
     except RevopsError as error:
         log.error("%s", error)
         return error.exit_code

@@ -29,7 +29,7 @@ from revops_lite.host.slots import Call, timed_out
 from revops_lite.host.watchdog import Watchdog
 from revops_lite.models import Job
 from revops_lite.queue.jobs import decode
-from revops_lite.queue.outcomes import calls_of, step_finished, steps_finished
+from revops_lite.queue.outcomes import calls_of, job_refused, step_finished, steps_finished
 from revops_lite.queue.work import Claim, Ending, WorkerCard, WorkQueue
 from revops_lite.registry import AgentSpec, load
 
@@ -236,7 +236,8 @@ class Host:
                 job = decode(claim.data)
             except QueueError as refusal:
                 log.error("job %s: %s", claim.job_id, refusal)
-                self._settle(claim, Ending(claim, ok=False, event=None, error=str(refusal)))
+                told = job_refused(claim.job_id, claim.execution, self._clock(), str(refusal))
+                self._settle(claim, Ending(claim, ok=False, event=told, error=str(refusal)))
                 continue
             calls = calls_of(job)
             ending = self._one(claim, job) if calls is None else self._many(claim, Many(job, calls))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from revops_lite.clean import CleanLines
+
 LOG_BYTES = 10_000_000
 log = logging.getLogger("revops_lite.agents")
 _calling = threading.local()
@@ -64,7 +66,7 @@ def host_log(path: Path) -> Iterator[None]:
     """What a host in its own process would write to its log goes to `path`: tracebacks of agents, prints, warnings."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
-    file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    file.setFormatter(CleanLines("%(asctime)s %(process)d %(levelname)s %(message)s"))
     loggers = [logging.getLogger("revops_lite.host"), log]
     for logger in loggers:
         logger.addHandler(file)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from redis import Redis
 
+from revops_lite.errors import QueueError
+from revops_lite.models import Job
 from revops_lite.queue import names
 from revops_lite.queue.jobs import decode
 from revops_lite.queue.outcomes import endless
@@ -25,8 +27,8 @@ class Drain:
         Safe against claims at the same time: only what is still in the list when the script runs comes back.
         """
         with bus_errors():
-            waiting = [id_.decode() for id_ in self.redis.lrange(names.queue(queue), 0, -1) if isinstance(id_, bytes)]
-        mine = [id_ for id_ in waiting if f"-{tag}-" in id_]
+            waiting = [id_ for id_ in self.redis.lrange(names.queue(queue), 0, -1) if isinstance(id_, bytes)]
+        mine = [id_.decode() for id_ in waiting if f"-{tag}-".encode() in id_ and id_.isascii()]
         back = 0
         for start in range(0, len(mine), 500):
             back += self._back(queue, mine[start : start + 500], now)
@@ -37,13 +39,21 @@ class Drain:
             pipe = self.redis.pipeline(transaction=False)
             for id_ in ids:
                 pipe.hget(names.job(id_), "data")
-            found = pipe.execute()
+            found = pipe.execute(raise_on_error=False)
         keys, args = [names.queue(queue), self.sink.stream], [self.sink.channel, self.sink.seen_ttl]
         for id_, data in zip(ids, found, strict=True):
-            if data is None:
+            job = _ours(data)
+            if job is None:
                 continue
-            job = decode(data)
             event = endless(job, now, "returned", turn="returned")
             keys += [names.job(id_), self.sink.seen(event.id)]
             args += [id_, self.sink.encode(event)]
         return int(self._script(keys, args)) if len(keys) > 2 else 0
+
+
+def _ours(data: object) -> Job | None:
+    """The job, or None for what no host would call either: it stays where it is, and the next host refuses it."""
+    try:
+        return decode(data) if isinstance(data, bytes) else None
+    except QueueError:
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from revops_lite.engine.ids import run_of
 from revops_lite.models import Event, Job
 
 
@@ -66,6 +67,12 @@ def endless(job: Job, now: float, outcome: str, error: str = "", *, turn: str = 
         event.data,
         run=event.run,
     )
+
+
+def job_refused(job_id: str, execution: str, now: float, why: str) -> Event:
+    """Of what lay in the queue and is no job of ours: it was not called, and somebody has to hear of it."""
+    data = {"job": job_id, "error": why}
+    return Event(f"{job_id}|{execution}|refused", "job.refused", f"job:{job_id}", "host", now, data, run=run_of(job_id))
 
 
 def _event(id_: str, job: Job, now: float, data: dict[str, Any]) -> Event:

@@ -10,7 +10,7 @@ from redis import Redis
 from revops_lite.errors import QueueError
 from revops_lite.queue import names
 from revops_lite.queue.jobs import decode
-from revops_lite.queue.outcomes import endless
+from revops_lite.queue.outcomes import endless, job_refused
 from revops_lite.queue.script import LuaScript
 from revops_lite.queue.work import Claim, Ending, WorkQueue
 
@@ -67,5 +67,6 @@ def _crashed(claim: Claim, now: float) -> Ending:
     try:
         job = decode(claim.data)
     except QueueError as refusal:
-        return Ending(claim, ok=False, event=None, error=str(refusal))
+        told = job_refused(claim.job_id, claim.execution, now, str(refusal))
+        return Ending(claim, ok=False, event=told, error=str(refusal))
     return Ending(claim, ok=False, event=endless(job, now, "crashed", error), error=error)

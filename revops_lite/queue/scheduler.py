@@ -18,6 +18,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -204,10 +205,14 @@ class CronScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no typ
         keep = {_job_id(name) for name in wanted}
         with bus_errors():
             members = self.redis.zrange(self.scheduled_jobs_key, 0, -1)
-            there = [id_.decode() for id_ in members if isinstance(id_, bytes)]
+            there = [id_.decode("utf-8", "replace") for id_ in members if isinstance(id_, bytes)]
             others = [id_ for id_ in there if id_.startswith(PREFIX) and id_ not in keep]
-            for id_ in others:
-                if self.redis.hget(names.job(id_), "origin") == ORIGIN.encode():
+            with self.redis.pipeline(transaction=False) as pipe:
+                for id_ in others:
+                    pipe.hget(names.job(id_), "origin")
+                origins = pipe.execute(raise_on_error=False)  # somebody else's job need not be a hash
+            for id_, origin in zip(others, origins, strict=True):
+                if origin == ORIGIN.encode():
                     with self.redis.pipeline(transaction=True) as pipe:
                         pipe.zrem(self.scheduled_jobs_key, id_)
                         pipe.delete(names.job(id_))
@@ -272,7 +277,16 @@ def _standings(client: Redis, workflows: Sequence[str]) -> dict[str, _Standing]:
             pipe.hmget(_job_key(name), "rule", "last_slot")
         found = pipe.execute() if workflows else []
     rows = zip(workflows, found[::2], found[1::2], strict=True)
-    return {name: _Standing(at, rule, float(last) if last else None) for name, at, (rule, last) in rows}
+    return {name: _Standing(at, rule, _time(last)) for name, at, (rule, last) in rows}
+
+
+def _time(said: bytes | None) -> float | None:
+    """A time as we keep it; None for what somebody else has put there."""
+    try:
+        time = float(said or "nan")
+    except ValueError:
+        return None
+    return time if isfinite(time) else None
 
 
 def _rule(flow: WorkflowDef, zone: ZoneInfo) -> bytes:

@@ -208,7 +208,9 @@ class WorkQueue:
         """Names of the hosts in RQ's books that begin so."""
         with bus_errors():
             keys = self._client.smembers(names.WORKERS)
-        found = [key.decode().removeprefix(names.worker("")) for key in keys if isinstance(key, bytes)]
+        found = [
+            key.decode("utf-8", "replace").removeprefix(names.worker("")) for key in keys if isinstance(key, bytes)
+        ]
         return sorted(name for name in found if name.startswith(beginning))
 
     def sign_off(self, workers: Mapping[str, Sequence[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -20,6 +21,7 @@ MAX_BYTES = 1_000_000
 MAX_OF_MANY = 64_000_000  # of our own events about many records: a page of a sweep, the answers of one job
 OF_MANY = frozenset({"records.swept", "step.finished", "step.continued"})
 RECORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}:[^\x00-\x20\x7f]{1,200}", re.ASCII)
+NO_NUMBERS = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\d{300}")  # where a number may be that no double can hold
 TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", re.ASCII)
 
 __all__ = ["CHANNEL", "EVENTS_KEY", "FIELD", "SEEN_TTL", "decode_event", "encode_event", "seen_key"]
@@ -38,14 +40,19 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(raw: bytes) -> Event:
-    """Raises EventRefused, naming what is wrong."""
+    """Raises EventRefused, naming what is wrong. What JSON can write and no double can hold is read as null, which is
+    also how it would be kept."""
     try:
         event = codec.load("event", raw)
+        if NO_NUMBERS.search(raw):
+            event = codec.load("event", codec.dump(event))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "event"
         raise EventRefused(f"unreadable event: {where}: {first['msg']}") from None
     assert isinstance(event, Event)
+    if not isfinite(event.time):  # as text, which pydantic takes
+        raise EventRefused(f"unreadable event: time: {event.time} is not a number")
     return event
 
 

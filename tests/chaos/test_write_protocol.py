@@ -100,7 +100,7 @@ TRANSITIONS = {
     ("in_doubt", "in_doubt"),
     ("in_doubt", "conflict"),
 }
-DEATHS = 1_500 if LONG else 300  # at least so many: a walk that goes nowhere shows nothing
+DEATHS = 1_500 if LONG else 250  # at least so many: a walk that goes nowhere shows nothing
 
 
 @pytest.fixture(scope="module")

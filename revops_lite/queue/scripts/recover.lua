@@ -23,10 +23,17 @@ local function is_dead(worker, seen)
   return before ~= nil and (tonumber(seen) or 0) < before
 end
 
+-- What others have put where our books are is nothing to us, whatever its type.
+local function read(...)
+  local answer = redis.pcall(...)
+  if answer.err then return {} end
+  return answer
+end
+
 local function find(queue, found)
-  for _, member in ipairs(redis.call('ZRANGE', started_prefix .. queue, 0, -1)) do
+  for _, member in ipairs(read('ZRANGE', started_prefix .. queue, 0, -1)) do
     local job, execution = string.match(member, '^([%w_-]+):([%w_.-]+)$')
-    local seen = redis.call('HMGET', execution_prefix .. member, 'worker_name', 'last_heartbeat', 'created_at')
+    local seen = read('HMGET', execution_prefix .. member, 'worker_name', 'last_heartbeat', 'created_at')
     if not job then
       redis.call('ZREM', started_prefix .. queue, member)
     elseif is_dead(seen[1], seen[2]) then
@@ -39,8 +46,8 @@ end
 local function release(one)
   redis.call('ZREM', started_prefix .. one.queue, one.member)
   redis.call('DEL', execution_prefix .. one.member)
-  redis.call('ZREM', executions_prefix .. one.job, one.execution)
-  if one.worker then redis.call('SREM', head .. one.worker .. tail, one.member) end
+  redis.pcall('ZREM', executions_prefix .. one.job, one.execution)
+  if one.worker then redis.pcall('SREM', head .. one.worker .. tail, one.member) end
 end
 
 local found, moved, poison = {}, {}, {}
@@ -52,7 +59,7 @@ table.sort(found, function(a, b) if a.at ~= b.at then return a.at > b.at end ret
 
 for _, one in ipairs(found) do
   local job_key = job_prefix .. one.job
-  local kept = redis.call('HMGET', job_key, 'data', 'recoveries')
+  local kept = read('HMGET', job_key, 'data', 'recoveries')
   local alone = blame and string.sub(one.queue, -#suffix) == suffix
   local count = (tonumber(kept[2] or '0') or 0) + (alone and 1 or 0)
   if not kept[1] then
