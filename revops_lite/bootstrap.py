@@ -156,6 +156,7 @@ def fleet_of(installation: Installation) -> Fleet:
         agents={name: policy.entry for name, policy in agents.items()},
         processes=settings.workers.processes,
         threads=settings.workers.threads,
+        memory_mb=settings.workers.memory_mb,
         logs=settings.root / "var" / "logs",
     )
 
