@@ -67,7 +67,8 @@ def sent(site: Installation, first: int, count: int) -> None:
 def parties(up: Up) -> dict[str, int]:
     hosts = up.hosts()
     others = [pid for pid in up.children() if pid not in hosts]
-    return dict(zip(("orchestrator", "host", "redis"), (up.pid, *hosts[:1], *others[:1]), strict=False))
+    found = {"orchestrator": [up.pid], "host": hosts, "redis": others}
+    return {name: pids[0] for name, pids in found.items() if pids}
 
 
 @contextmanager
