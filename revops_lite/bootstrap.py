@@ -44,6 +44,7 @@ from revops_lite.store.views import Views
 from revops_lite.store.waiter import Waiter
 from revops_lite.supervisor import Fleet, Supervisor
 from revops_lite.sweeper import Sweeper
+from revops_lite.times import ahead
 from revops_lite.writer import Terms, Writer
 
 SUPERVISE_EVERY = 0.15
@@ -216,7 +217,7 @@ class Pulse:
         self._due = 0.0
 
     def tick(self, now: float) -> int:
-        if now >= self._due:
+        if not ahead(self._due, now, SUPERVISE_EVERY):
             self._due = now + SUPERVISE_EVERY
             self._supervisor.tick(now)
         return 0

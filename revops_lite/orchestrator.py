@@ -179,7 +179,7 @@ class Orchestrator:
 
     def _idle(self, now: float) -> bool:
         """Nothing is left that we can do by ourselves; what waits for a person does not count."""
-        if now - self._idle_checked < IDLE_CHECK_EVERY:
+        if 0 <= now - self._idle_checked < IDLE_CHECK_EVERY:
             return False
         self._idle_checked = now
         parts = self.parts
