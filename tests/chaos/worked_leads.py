@@ -66,11 +66,12 @@ def until_ended(site: Installation, count: int, patience: float = 60.0) -> None:
     until(lambda: ended(site, count), "all runs have ended", patience)
 
 
-def check_books(site: Installation, count: int) -> int:
+def check_books(site: Installation, count: int, workflow: str = "new_lead") -> int:
     """While `up` runs and all has ended: nothing is missing, nothing was done twice. Returns the number of writes."""
     with site.redis() as client:
         views = Views(client)
-        runs, audit = views.runs(lambda _: True, None), views.audit(lambda _: True, None)
+        runs = views.runs(lambda run: run.workflow == workflow, None)
+        audit = views.audit(lambda entry: entry.workflow == workflow, None)
         writes = views.writes(lambda _: True, None)
     assert Counter((run.record, str(run.state)) for run in runs) == {
         (f"lead:lead-{n}", "finished"): 1 for n in range(count)
