@@ -23,7 +23,7 @@ from watched_memory import Watched
 pytestmark = pytest.mark.real
 
 EVENTS = sized(2_000, 100_000)
-PATIENCE = sized(60, 3_000)
+PATIENCE = sized(180, 3_000)
 ORCHESTRATOR_MB = 250  # measured: see docs/performance.md; what is in memory does not grow with what waits
 HOST_MB = 150
 

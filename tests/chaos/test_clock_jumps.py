@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 
 LEADS = sized(40, 300)
 HOURS = 3600.0
-PATIENCE = sized(60, 300)
+PATIENCE = sized(180, 600)
 
 CLOCK = """
 import time

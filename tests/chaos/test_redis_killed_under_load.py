@@ -34,7 +34,7 @@ OWN_KILLS = sized(12, 200)
 EMBEDDED_KILLS = sized(4, 100)
 EVERYSEC_KILLS = sized(4, 40)
 BETWEEN = 15  # events at most, of each emitter, from one kill to the next
-PATIENCE = sized(60, 600)
+PATIENCE = sized(180, 900)
 
 AGENT = """
 from pydantic import BaseModel

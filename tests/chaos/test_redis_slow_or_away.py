@@ -27,7 +27,7 @@ LEADS = sized(40, 300)
 AWAY = sized(6, 30)  # seconds; a command waits for five
 DELAY = 0.5 if LONG else 0.05
 DROPS = sized(8, 100)  # rounds at least; each drops a dozen connections
-PATIENCE = sized(60, 600)
+PATIENCE = sized(180, 900)
 
 
 def on_its_way(site: Installation) -> bool:
