@@ -46,6 +46,7 @@ from revops_lite.store.views import Views
 from revops_lite.store.waiter import Waiter
 from revops_lite.supervisor import Fleet, Supervisor
 from revops_lite.sweeper import Sweeper
+from revops_lite.times import ahead
 from revops_lite.writer import Terms, Writer
 
 SUPERVISE_EVERY = 0.15
@@ -162,6 +163,7 @@ def fleet_of(installation: Installation) -> Fleet:
         agents={name: policy.entry for name, policy in agents.items()},
         processes=settings.workers.processes,
         threads=settings.workers.threads,
+        memory_mb=settings.workers.memory_mb,
         logs=settings.root / "var" / "logs",
     )
 
@@ -221,7 +223,7 @@ class Pulse:
         self._due = 0.0
 
     def tick(self, now: float) -> int:
-        if now >= self._due:
+        if not ahead(self._due, now, SUPERVISE_EVERY):
             self._due = now + SUPERVISE_EVERY
             self._supervisor.tick(now)
         return 0

@@ -221,10 +221,10 @@ class Controller:
 
     def _rest(self, now: float) -> None:
         """Nothing came: show that we live, and forget what has served its time."""
-        if now - self._committed_at >= HEARTBEAT_EVERY:
+        if not 0 <= now - self._committed_at < HEARTBEAT_EVERY:  # nor where the clock was set back
             self.store.commit(self.lead, [], None, now)
             self._committed_at = now
-        if now - self._trimmed_at >= TRIM_EVERY:
+        if not 0 <= now - self._trimmed_at < TRIM_EVERY:
             self._trimmed_at = now
             self.store.trim(now)
 

@@ -24,6 +24,7 @@ from revops_lite.writer import Writer
 log = logging.getLogger("revops")
 
 IDLE_CHECK_EVERY = 0.2
+LOOK_AT_ONCE = 200
 STOP_WITHIN = 8.0
 
 
@@ -182,7 +183,7 @@ class Orchestrator:
 
     def _idle(self, now: float) -> bool:
         """Nothing is left that we can do by ourselves; what waits for a person does not count."""
-        if now - self._idle_checked < IDLE_CHECK_EVERY:
+        if 0 <= now - self._idle_checked < IDLE_CHECK_EVERY:
             return False
         self._idle_checked = now
         parts = self.parts
@@ -190,11 +191,19 @@ class Orchestrator:
             return False
         if parts.cron and not parts.cron.drained:  # slots that are due; nobody waits for those to come
             return False
-        store = parts.controller.store
-        if any(store.counted("loads", "intents", "notices").values()) or not parts.controller.caught_up():
+        if any(parts.controller.store.counted("loads", "intents", "notices").values()):
             return False
-        runs = store.load(("run", id_) for id_ in store.opened("runs"))
-        return all(run is None or _waits_for_people_only(run) for run in runs.values())
+        return parts.controller.caught_up() and self._only_people_are_waited_for()
+
+    def _only_people_are_waited_for(self) -> bool:
+        """The first run that is otherwise ends the search: with a backlog nearly all are, and this is asked often."""
+        store = self.parts.controller.store
+        open_ = store.opened("runs")
+        for start in range(0, len(open_), LOOK_AT_ONCE):
+            runs = store.load(("run", id_) for id_ in open_[start : start + LOOK_AT_ONCE])
+            if not all(run is None or _waits_for_people_only(run) for run in runs.values()):
+                return False
+        return True
 
     def _polled(self, poller: Poller) -> bool:
         """Whether the CRM had nothing new when it was asked after our last decision: what we write comes back, too."""

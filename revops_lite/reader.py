@@ -13,6 +13,7 @@ from revops_lite.models import CrmChange, CrmRecord, Event, Run
 from revops_lite.ports import Crm
 from revops_lite.rules.merge import own
 from revops_lite.store.store import Store
+from revops_lite.times import ahead
 
 log = logging.getLogger("revops.reader")
 
@@ -51,7 +52,7 @@ class Loader:
             except Empty:
                 break
             self._waiting[run.id] = run
-        if not self._waiting or now < self._not_before:
+        if not self._waiting or ahead(self._not_before, now, PATIENCE):
             return 0
         batch = list(self._waiting.values())[:BATCH]
         try:
@@ -142,7 +143,7 @@ class Poller:
 
     def tick(self, now: float) -> int:
         """Read on from the cursor until the CRM has nothing more. Returns how many events were accepted."""
-        if now < self._due:
+        if ahead(self._due, now, max(self.every, PATIENCE)):
             return 0
         self._due = now + self.every
         self.asked_at = now

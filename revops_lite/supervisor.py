@@ -53,6 +53,7 @@ class Fleet:
     processes: int  # hosts per queue
     threads: int  # slots per host
     logs: Path  # folder; one file per queue
+    memory_mb: int = 0  # a host that holds more is replaced; 0: never
     python: str = sys.executable
 
 
@@ -147,6 +148,7 @@ class Supervisor:
                 grace = 0.1
                 process.kill()
                 process.wait()
+            _end_group(process.pid)
         for seat in self._seats:
             seat.process = None
 
@@ -160,6 +162,7 @@ class Supervisor:
         for seat in self._seats:
             if seat.process is None or (code := seat.process.poll()) is None:
                 continue
+            _end_group(seat.process.pid)
             seat.process = None
             # An agent may leave with any code, 0 included; only we know whether we have asked for it.
             self._fallen[seat.name] = (seat.queue, not seat.asked)
@@ -229,6 +232,7 @@ class Supervisor:
             "threads": seat.threads,
             "name": seat.name,
             "agents": dict(fleet.agents),
+            "memory_mb": fleet.memory_mb,
             "parent": os.getpid(),
         }
         with self._log(seat.queue) as out:
@@ -238,6 +242,7 @@ class Supervisor:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=self._environment(seat.env),
+                process_group=0,  # what its agents start is found by it
             )
         assert seat.process.stdin is not None
         try:
@@ -263,6 +268,14 @@ class Supervisor:
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return path.open("ab")
+
+
+def _end_group(host: int) -> None:
+    """A host has ended: so does whatever its agents have started and left behind."""
+    try:
+        os.killpg(host, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # nothing was left; macOS says so by another error
 
 
 def _cause(code: int) -> str:

@@ -22,6 +22,7 @@ from revops_lite.ports import Crm
 from revops_lite.reader import PATIENCE, plain
 from revops_lite.rules import fanout
 from revops_lite.store.store import Store
+from revops_lite.times import ahead
 
 log = logging.getLogger("revops.sweeper")
 
@@ -80,7 +81,7 @@ class Sweeper:
     def tick(self, now: float) -> int:
         """Read for one run, or tell of what was read. A CRM that is away is asked again later. Raises BusError."""
         self._take_in()
-        if self._found is None and self._waiting and now >= self._not_before:
+        if self._found is None and self._waiting and not ahead(self._not_before, now, PATIENCE):
             self._found = self._read_for(next(iter(self._waiting.values())), now)
         if self._found is None:
             return 0

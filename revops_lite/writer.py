@@ -8,6 +8,8 @@ blindly. The writer decides nothing: it reports events, and goes on with an inte
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT,
 DOUBTFUL = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
 LANES = 8  # calls at once to a CRM that takes one record a call
 GONE = "the CRM no longer holds the record"
+CALL_WITHIN = 5.0  # seconds behind the gate in which a call has to begin; others may take our place after ten
 PATIENCE = 60.0  # longest wait between two tries of a CRM that is away
 
 
@@ -38,15 +41,32 @@ class Terms:
     settle: float = 5.0  # seconds until a call of unknown outcome may be read back
 
 
+def ticking() -> float:
+    """Seconds of a clock that nobody sets and that goes on while this process, or its machine, is stopped."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 class Writer:
     """`offer` it what the controller committed, call `tick(now)` when something is due."""
 
-    def __init__(self, store: Store, crm: Crm, epoch: int, terms: Terms, truthy: Callable[[Any], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        crm: Crm,
+        epoch: int,
+        terms: Terms,
+        truthy: Callable[[Any], bool],
+        ticking: Callable[[], float] = ticking,
+    ) -> None:
+        """`ticking` counts seconds, also those through which this process sleeps."""
         self.store = store
         self.crm = crm
         self.epoch = epoch
         self.terms = terms
         self.truthy = truthy
+        self._ticking = ticking
         self._inbox: SimpleQueue[Intent | None] = SimpleQueue()
         self._lanes: dict[str, dict[str, Intent]] = {}  # record -> its open intents, oldest first
         self._told: dict[str, int] = {}  # intent -> `passes` at our last report: until it grows we have not been heard
@@ -139,8 +159,9 @@ class Writer:
                 reports.append(report)
             elif record is not None:
                 standing[intent.id] = {name: record.values.get(name) for name in intent.values}
+        begin_by = self._ticking() + CALL_WITHIN
         refused, calls = self._gate([intent for intent in batch if intent.id in standing], standing, now)
-        return reports + refused + self._call(calls, found, now)
+        return reports + refused + self._call(calls, found, now, begin_by)
 
     # -- before the call --
 
@@ -232,7 +253,9 @@ class Writer:
 
     # -- the call --
 
-    def _call(self, intents: Sequence[Intent], found: Mapping[str, CrmRecord], now: float) -> list[Event]:
+    def _call(
+        self, intents: Sequence[Intent], found: Mapping[str, CrmRecord], now: float, begin_by: float
+    ) -> list[Event]:
         hold = self.terms.hold_field
         calls = [
             CrmCall(
@@ -252,12 +275,17 @@ class Writer:
         if not calls:
             return []
         if isinstance(self.crm, BatchCrm):
-            outcomes = _many(self.crm, calls)
-        elif self._pool:
-            outcomes = list(self._pool.map(self._one, calls))
+            late = self._late(begin_by)
+            outcomes = [late] * len(calls) if late else _many(self.crm, calls)
         else:
-            outcomes = [self._one(call) for call in calls]
+            several = self._pool.map if self._pool else map
+            outcomes = list(several(lambda call: self._late(begin_by) or self._one(call), calls))
         return [self._after(intent, outcome, now) for intent, outcome in zip(intents, outcomes, strict=True)]
+
+    def _late(self, begin_by: float) -> CrmError | None:
+        """Whoever has slept since the gate may have been replaced, and the call made by another: it asks again."""
+        over = self._ticking() - begin_by
+        return CrmUnavailable(f"not called: {over + CALL_WITHIN:.0f} s after the gate", 0.0) if over > 0 else None
 
     def _one(self, call: CrmCall) -> CrmError | None:
         try:
@@ -271,7 +299,7 @@ class Writer:
     def _after(self, intent: Intent, outcome: CrmError | None, now: float) -> Event:
         match outcome:
             case None:
-                return self._applied(intent, now)
+                return self._applied(intent, now, called=True, keyed=self.crm.abilities.keyed)
             case CrmConflict():
                 current = {name: outcome.current.get(name) for name in intent.values if name in outcome.current}
                 other = {n: v for n, v in current.items() if not same(v, intent.expected.get(n))}
@@ -308,7 +336,7 @@ class Writer:
             subject=intent.record,
             source="writer",
             time=now,
-            data={"intent": intent.id, **data},
+            data={"intent": intent.id, "pass": intent.passes, **data},
             run=intent.run,
         )
 

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from revops_lite.store.views import Views
 
 if TYPE_CHECKING:
     from revops_lite.installation import Installation
-    from revops_lite.models import Run
+    from revops_lite.models import Run, Write
 
 
 HEALTH_OF = "24h"  # whose health figures close a run of `up`
@@ -72,43 +73,67 @@ def _counted(numbers: dict[str, Any]) -> str:
 # ---- the closing lines of `up --until-idle` ----------------------------------------------------------------------
 
 
+@dataclass
+class Flow:
+    """What the runs of one workflow came to. They are looked at one by one: a hundred thousand are more than fit."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
+    took: list[float] = field(
+        default_factory=list
+    )  # ms, of finished runs: trigger (the CRM's time) to last side effect
+    missed: int = 0
+
+    def add(self, run: Run) -> None:
+        self.states[run.state] += 1
+        self.missed += run.deadline_missed
+        if run.over:
+            self.records.update(fanout.records(run.tally, run.expected))
+        if run.finished_at and run.state == "finished":
+            self.took.append((run.finished_at - run.trigger.time) * 1000)
+
+    def shown(self) -> dict[str, Any]:
+        took = self.took
+        latency = {
+            "count": len(took),
+            **{f"p{round(q * 100)}": round(shapes.quantile(took, q)) for q in (0.5, 0.95, 0.99)},
+            "slowest": round(max(took, default=0)),
+            "deadline_missed": self.missed,
+        }
+        records = {name: number for name, number in self.records.items() if number > 0}
+        return {"runs": dict(self.states), "records": records, "latency_ms": latency}
+
+
 def summary(installation: Installation, since: float) -> dict[str, Any]:
     """What the runs since `since` came to: by state, by owner, latency, and what waits for a person."""
     views = Views(installation.clients.commands)
-    runs = views.runs(lambda run: (run.finished_at or time.time()) >= since, None)
-    flows: dict[str, Any] = {}
-    for name in sorted({run.workflow for run in runs}):
-        mine = [run for run in runs if run.workflow == name]
-        flows[name] = {
-            "runs": dict(Counter(run.state for run in mine)),
-            "records": dict(
-                sum((Counter(fanout.records(run.tally, run.expected)) for run in mine if run.over), Counter())
-            ),
-            "latency_ms": _latency(mine),
-        }
-    writes = views.writes(lambda write: write.at >= since, None)
-    owners = Counter(str(w.after) for w in writes if w.field == "hubspot_owner_id" and w.state == "applied")
-    pending = views.pending()
+    flows: defaultdict[str, Flow] = defaultdict(Flow)
+    states: Counter[str] = Counter()
+    owners: Counter[str] = Counter()
+
+    def run_seen(run: Run) -> bool:
+        if (run.finished_at or time.time()) >= since:
+            flows[run.workflow].add(run)
+        return False
+
+    def write_seen(write: Write) -> bool:
+        if write.at >= since:
+            states[write.state] += 1
+            if write.field == "hubspot_owner_id" and write.state == "applied":
+                owners[str(write.after)] += 1
+        return False
+
+    views.runs(run_seen, None)
+    views.writes(write_seen, None)
     return {
-        "workflows": flows,
+        "workflows": {name: flow.shown() for name, flow in sorted(flows.items())},
         "routed": dict(owners.most_common()),
-        "writes": dict(Counter(write.state for write in writes)),
+        "writes": dict(states),
         "health": metrics.gather(installation, HEALTH_OF, time.time()),
         "waiting": [
             {"reason": reason, "count": len(items), "example": items[0]}
-            for reason, items in _by_reason(pending).items()
+            for reason, items in _by_reason(views.pending()).items()
         ],
-    }
-
-
-def _latency(runs: list[Run]) -> dict[str, Any]:
-    """From the trigger (the CRM's own time) to the last confirmed side effect, of finished runs."""
-    took = [(run.finished_at - run.trigger.time) * 1000 for run in runs if run.finished_at and run.state == "finished"]
-    return {
-        "count": len(took),
-        **{f"p{round(q * 100)}": round(shapes.quantile(took, q)) for q in (0.5, 0.95, 0.99)},
-        "slowest": round(max(took, default=0)),
-        "deadline_missed": sum(run.deadline_missed for run in runs),
     }
 
 

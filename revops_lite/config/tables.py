@@ -119,6 +119,7 @@ class WorkersSettings(Table):
 
     processes: Annotated[int, Field(ge=0, le=256)] = 1
     threads: Annotated[int, Field(ge=1, le=1024)] = 16
+    memory_mb: Annotated[int, Field(ge=0)] = 2048
 
 
 class FieldTable(Table):

@@ -60,6 +60,9 @@ def _unpark(draft: Draft, agent: str, at_most: int) -> None:
     waiting = draft.parked(agent)
     begun = False
     draft.need("run", [key.partition("|")[0] for key in waiting[:at_most]])
+    runs = [draft.run(key.partition("|")[0]) for key in waiting[:at_most]]
+    # All at once: what is found missing one by one is decided again from the start each time.
+    draft.need("context", [record for run in runs if run is not None for record in steps.concerned(run)])
     for key in waiting[:at_most]:
         run_id, _, name = key.partition("|")
         run = draft.run(run_id)

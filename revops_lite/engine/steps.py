@@ -143,12 +143,15 @@ def _kept(draft: Draft, part: Run) -> bool:
     return all(draft.page(id_).records for id_ in pages)
 
 
-def _records(draft: Draft, run: Run) -> list[str]:
+def concerned(run: Run) -> list[str]:
     """The records an answer may be about. Related ones of a fan-out's record are looked up when one is."""
     if run.part_of is None:
-        records = [run.record, *(record for several in run.related.values() for record in several)]
-    else:
-        records = [run.record, *run.members]
+        return [run.record, *(record for several in run.related.values() for record in several)]
+    return [run.record, *run.members]
+
+
+def _records(draft: Draft, run: Run) -> list[str]:
+    records = concerned(run)
     draft.need("context", records)
     return records
 

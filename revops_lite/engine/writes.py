@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from revops_lite.engine import echoes, effects, rollback, steps
+from revops_lite.engine import echoes, effects, ids, rollback, steps
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Context,
     FieldValue,
     Intent,
     IntentState,
+    OutNotice,
     Reason,
     Touch,
     Write,
@@ -22,15 +23,55 @@ OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT,
 
 
 def _open(draft: Draft) -> Intent | None:
-    """The intent an event is about, with all it touches; None once it has ended (a repeated report)."""
+    """The intent an event is about, with all it touches; None where the report counts no more."""
     intent = draft.intent(str(draft.event.data["intent"]))
-    if intent is None or intent.state in OVER:
+    if intent is None or not _counts(draft, intent):
         return None
     draft.need("write", intent.writes.values())
     draft.need("context", [intent.record])
     draft.need("intent", draft.context(intent.record).intents)
     draft.run(intent.run)
     return intent
+
+
+def _counts(draft: Draft, intent: Intent) -> bool:
+    """Whether a report is about the call that is awaited. It is not where the intent has ended, nor where others have
+    gone on with it since: then it is the word of a writer that slept meanwhile, and has been replaced.
+
+    That its call was applied is worth knowing even so: it settles a doubt, or tells of a call too many.
+    """
+    told = draft.event.data
+    behind = intent.passes - int(told.get("pass", intent.passes))
+    ended = intent.state in OVER
+    if not told.get("called"):
+        return not ended and behind == 0
+    if told.get("keyed") or behind == 0:
+        return not ended
+    if behind == 1 and (ended or intent.state is IntentState.IN_DOUBT):
+        return not ended  # the doubt was about this very call; or it is what has ended the intent
+    _late(draft, intent)
+    return False
+
+
+def _late(draft: Draft, intent: Intent) -> None:
+    """A call came through after it had been read back as not applied: the CRM took the values once too often."""
+    for name, value in intent.values.items():
+        draft.audit(
+            "write.late",
+            who=intent.agent,
+            record=intent.record,
+            run=intent.run,
+            field=name,
+            after=value,
+            note=intent.id,
+        )
+    key = f"late|{draft.event.id}"
+    subject = f"A call to the CRM came late: {intent.record}"
+    body = (
+        f"{intent.agent}'s values for {', '.join(intent.values)} were written a second time, by a controller that had "
+        "been replaced. If somebody changed them in between, that change is gone: look at the record in the CRM."
+    )
+    draft.put(OutNotice(ids.notice_id(key), key, draft.rulebook.ops_channel, subject, body, draft.now, None))
 
 
 def _heard(intent: Intent) -> Intent:

@@ -2,7 +2,8 @@
 
 {"config": path, "url": redis url, "queues": [...], "threads": n, "name": str, "agents": {name: entry}, "parent": pid}
 
-Its stdout and stderr are the host's log. Exit codes: 0 stopped as asked, 75 to be replaced (too many agents hang).
+Its stdout and stderr are the host's log. Exit codes: 0 stopped as asked, 75 to be replaced (too many agents hang, or
+they have taken more than `memory_mb`, which may be left out).
 """
 
 from __future__ import annotations
@@ -76,11 +77,21 @@ def run(given: Mapping[str, Any], stop: threading.Event) -> int:
         )
         host.start()
         while not stop.wait(0.5) and not host.exhausted:
-            pass
+            if 0 < given.get("memory_mb", 0) < megabytes():
+                host.wear_out(f"it holds more than {given['memory_mb']} MB ([workers] memory_mb)")
         recycle = host.exhausted and not stop.is_set()
         clean = host.stop(None if recycle else GRACE)
     log.info("host %s ends%s%s", given["name"], " to be replaced" if recycle else "", "" if clean else "; work is left")
     return RECYCLE if recycle else 0
+
+
+def megabytes() -> float:
+    """Resident memory of this process; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def die_with(parent: int) -> None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from revops_lite.agentapi import Retry, Skip
 from revops_lite.errors import AgentError
+from revops_lite.host.forks import only_here
 from revops_lite.host.proposals import NotAnAnswer, normalise, one_line, schema_problems
 from revops_lite.host.snapshots import rebuild
 from revops_lite.models import Job
@@ -57,8 +58,10 @@ def call(job: Job, load: Callable[[str], AgentSpec]) -> Outcome:
     tries = _Tries()
     spec: AgentSpec | None = None
     try:
-        spec = load(job.agent)
-        output = normalise(_with_retries(job, spec, end, tries), len(job.snapshot.get("many", ())))
+        with only_here():
+            spec = load(job.agent)
+            returned = _with_retries(job, spec, end, tries)
+        output = normalise(returned, len(job.snapshot.get("many", ())))
     except Overtime:
         raise
     except BaseException as error:  # SystemExit, KeyboardInterrupt, ...: an agent's way out is its failure, not ours

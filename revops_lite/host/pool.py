@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from revops_lite.errors import AgentError, BusError, QueueError, RevopsError
 from revops_lite.host.call import Outcome, call
+from revops_lite.host.forks import forks_end_with_us
 from revops_lite.host.many import OK, Many
 from revops_lite.host.prints import agent_speaks
 from revops_lite.host.reporter import Reporter
@@ -85,6 +86,8 @@ class Host:
         self._running: dict[str, Claim] = {}  # claimed, no outcome yet
         self._alone: str | None = None  # execution of the suspect that runs now
         self._broken = False
+        self._worn = False
+        self._ended = 0  # jobs
         self._suspected = False
         self._ask_at = 0.0
         self._specs: dict[str, AgentSpec] = {}
@@ -100,6 +103,7 @@ class Host:
 
     def start(self) -> None:
         """Start all threads; returns at once."""
+        forks_end_with_us()
         self._reporter.start()
         self._watchdog.start()
         for _ in range(self._threads):
@@ -133,8 +137,14 @@ class Host:
 
     @property
     def exhausted(self) -> bool:
-        """Too many hanging agents, or a thread of its own broke: it claims no more and wants to be replaced."""
-        return self._recycle and (self._watchdog.exhausted or self._broken)
+        """Too many hanging agents, too much memory, or a thread of its own broke: it wants to be replaced."""
+        return self._recycle and (self._watchdog.exhausted or self._broken or self._worn)
+
+    def wear_out(self, why: str) -> None:
+        """Claim no more and be replaced; not before something has been done, or a large agent would never be called."""
+        if self._ended and not self._worn:
+            log.warning("host %s is to be replaced: %s", self.name, why)
+            self._worn = True
 
     @property
     def in_flight(self) -> int:
@@ -311,6 +321,7 @@ class Host:
                 return False
             if self._alone == claim.execution:
                 self._alone = None
+            self._ended += 1
         self._reporter.put(ending)
         self._wake.set()
         self._idle.set()

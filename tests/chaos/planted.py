@@ -103,10 +103,10 @@ def record_then_call() -> None:
 
     call = Writer._call
 
-    def _call(self: Any, intents: Any, found: Any, now: float) -> Any:
+    def _call(self: Any, intents: Any, found: Any, now: float, begin_by: float) -> Any:
         reports = [self._applied(intent, now) for intent in intents]
         self.store.append(reports)
-        call(self, intents, found, now)
+        call(self, intents, found, now, begin_by)
         return reports
 
     Writer._call = _call
@@ -145,10 +145,10 @@ def counted_after_the_call() -> None:
     governance.in_window = lambda _sent, _now: ()
     call = Writer._call
 
-    def _call(self: Any, intents: Any, found: Any, now: float) -> Any:
+    def _call(self: Any, intents: Any, found: Any, now: float, begin_by: float) -> Any:
         from revops_lite.store import keys
 
-        reports = call(self, intents, found, now)
+        reports = call(self, intents, found, now, begin_by)
         for intent in intents:
             self.store.redis.zadd(keys.sent(intent.record), {f"{intent.id}|{intent.passes}": now})
         return reports

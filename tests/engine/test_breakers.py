@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine_play import Answer, Play
+from revops_lite.engine import Missing, decide
 from revops_lite.models import Breaker, BreakerState, Event, RunState, StepState
 from revops_lite.policy import AgentPolicy, BreakerPolicy, Governance, Rulebook, StepDef, WorkflowDef
 
@@ -103,3 +104,24 @@ def test_an_agent_taken_out_of_the_configuration_while_it_is_called_ends_its_ste
     report(game, run, "done", 2.0)
     assert step(game, run) is StepState.FAILED
     assert game.state.docs["run", run].state is RunState.FAILED
+
+
+def test_parked_steps_go_on_after_few_questions_however_many_they_are() -> None:
+    """What is found missing one by one has the whole decision made again each time: a backlog would take for ever."""
+    game = playing()
+    waiting = opened(game)
+    for number in range(5, 90):
+        waiting.append(start(game, number, 3.0))
+    game.send(Event("reset", "breaker.reset", "breaker:scoring", "cli", 4.0, {"agent": "scoring"}), 4.0)
+    held, asked = dict(game.state.docs), 0
+    game.state.docs.clear()
+    alarm = Event("unpark", "timer.due", "timer:due", "controller", 5.0, {"timer": "unpark|scoring"})
+    while True:
+        try:
+            changes = decide(game.state, game.rulebook, alarm, 5.0)
+            break
+        except Missing as missing:
+            asked += 1
+            game.state.docs.update({key: held.get(key) for key in missing.keys})
+    assert len(changes.jobs) == len(waiting)
+    assert asked <= 3

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine_stage import LEAD, Stage, rulebook, step
-from revops_lite.models import Intent, Review, Write
+from revops_lite.models import Intent, OutNotice, Review, Write
 
 
 def planned() -> tuple[Stage, str, Intent]:
@@ -239,3 +239,58 @@ def test_undoing_and_asking_stay_within_the_run_they_belong_to() -> None:
     stage, _, _ = planned()
     stage.report("failed", why="422")
     assert {item.run for item in stage.all(Review)} == {write.run for write in stage.all(Write)}
+
+
+def resent() -> tuple[Stage, str, Intent]:
+    """A call that was begun, doubted, read back as not applied, and begun once more by another controller."""
+    stage, run, call = planned()
+    stage.report("sending")
+    stage.report("doubted", settle_until=stage.now, **{"pass": 0})
+    stage.report("deferred", retry_at=stage.now, **{"pass": 1})
+    stage.report("sending", **{"pass": 2})
+    return stage, run, call
+
+
+@pytest.mark.parametrize("what", ["failed", "deferred", "doubted", "conflicted", "stopped", "applied"])
+def test_what_a_replaced_writer_says_of_an_earlier_call_changes_nothing(what: str) -> None:
+    stage, _, call = resent()
+    before = dict(stage.state.docs)
+    data = {"current": {"industry": "x"}, "settle_until": 1.0, "reason": "held", "pass": 0}
+    stage.report(what, call, **data)
+    assert {key: value for key, value in stage.state.docs.items() if value is not None} == before
+    stage.report("applied", **{"pass": 2, "called": True})
+    assert stage.writes() == {"industry": ["applied"], "size": ["applied"]}
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_call_that_comes_through_after_it_was_sent_again_is_told(ended: bool) -> None:
+    stage, run, call = resent()
+    if ended:
+        stage.report("applied", **{"pass": 2, "called": True})
+    stage.report("applied", call, **{"pass": 0, "called": True})
+    assert {entry.field for entry in stage.audited("write.late")} == {"industry", "size"}
+    (notice,) = stage.all(OutNotice)
+    assert "lead" in notice.subject
+    assert "second time" in notice.body
+    if not ended:
+        stage.report("applied", **{"pass": 2, "called": True})
+    stage.told()
+    assert stage.run(run).state == "finished"
+    assert len(stage.audited("write.late")) == 2
+
+
+def test_a_late_word_about_the_call_in_doubt_ends_the_doubt() -> None:
+    stage, run, _ = planned()
+    stage.report("sending")
+    stage.report("doubted", settle_until=stage.now + 5, **{"pass": 0})
+    stage.report("applied", **{"pass": 0, "called": True})
+    assert stage.run(run).state == "finished"
+    assert not stage.audited("write.late")
+
+
+def test_a_repeated_call_to_a_crm_that_knows_keys_is_no_call_too_many() -> None:
+    stage, run, call = resent()
+    stage.report("applied", **{"pass": 0, "called": True, "keyed": True})
+    stage.report("applied", call, **{"pass": 2, "called": True, "keyed": True})
+    assert stage.run(run).state == "finished"
+    assert not stage.audited("write.late")

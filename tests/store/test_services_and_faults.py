@@ -280,3 +280,13 @@ def test_open_calls_of_one_moment_are_handed_over_in_their_order(store: Store, l
     calls: list[Intent] = [intent(name) for name in ("i9", "i1", "i5")]
     put(store, lead, context(intents=("i9", "i1", "i5")), *calls)
     assert [one.id for one in controlling(store).unfinished()[1]] == ["i9", "i1", "i5"]
+
+
+def test_a_writer_that_has_slept_behind_the_gate_calls_nobody_and_asks_again(desk: Desk, crm: FaultyCrm) -> None:
+    clock = iter([0.0, 6.0, 10.0, 14.0])  # before the gate and before the call, twice
+    desk.writer = Writer(desk.store, crm, desk.lead.epoch, Terms(budget=20), truthy, lambda: next(clock))
+    desk.writer.offer([desk.intent])
+    assert desk.tick() == ["write.sending", "write.deferred"]
+    assert crm.written == 0
+    assert desk.tick() == ["write.sending", "write.applied"]
+    assert crm.written == 1

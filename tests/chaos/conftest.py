@@ -1,0 +1,21 @@
+"""`site`: an empty installation in the test's folder; nothing of it runs after the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from installation import Installation
+
+
+@pytest.fixture
+def site(tmp_path: Path, program: Path) -> Iterator[Installation]:
+    """`program` makes the test skip where no Redis server can be found (and fail in CI)."""
+    del program
+    made = Installation(tmp_path / "site")
+    try:
+        yield made
+    finally:
+        made.end()
