@@ -89,7 +89,7 @@ def _late(draft: Draft, touch: Touch, name: str, value: Any) -> None:
     theirs = context.fields[name].value
     why = "the CRM applied an earlier call of ours only now, over what a person had set"
     facts: dict[str, Any] = {"record": event.subject, "run": touch.run, "field": name}
-    draft.audit("crm.late", who=touch.agent, before=theirs, after=value, note=why, **facts)
+    draft.audit("write.late", who=touch.agent, before=theirs, after=value, note=why, **facts)
     _ask(draft, touch.agent, facts, Reason.IN_DOUBT, value, theirs, why)
 
 
@@ -106,7 +106,7 @@ def _count(draft: Draft, context: Context, names: list[str]) -> None:
         draft.put(replace(intent, echoes=intent.echoes + 1))
         if intent.echoes:
             note = f"{intent.id}: the CRM applied it again, later than it was given to settle"
-            draft.audit("crm.late", who=intent.agent, record=intent.record, run=intent.run, note=note)
+            draft.audit("write.late", who=intent.agent, record=intent.record, run=intent.run, note=note)
 
 
 def _latest_call(draft: Draft, write_id: str | None) -> tuple[Write, Intent] | None:

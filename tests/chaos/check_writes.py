@@ -31,7 +31,7 @@ def applied_once(evidence: Evidence) -> Iterator[str]:
 
 def _reported(evidence: Evidence, id_: str) -> bool:
     """Whether the product itself tells that the CRM applied a call again, later than it settles."""
-    return any(id_ in (entry.get("note") or "") for _, _, entry in evidence.audit if entry.get("what") == "crm.late")
+    return any(id_ in (entry.get("note") or "") for _, _, entry in evidence.audit if entry.get("what") == "write.late")
 
 
 def applied_is_what_the_crm_says(evidence: Evidence) -> Iterator[str]:

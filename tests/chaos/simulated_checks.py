@@ -204,7 +204,11 @@ def only_legal_transitions(facts: Facts) -> Iterator[str]:
     """I12: what the audit says of each intent, in its order, is a way through docs/design.md "Writing to the CRM"."""
     ways = defaultdict(list)
     for entry in facts.audit:
-        if entry["what"].startswith("write.") and (id_ := _intent_of(entry)) in facts.docs["intent"]:
+        if (
+            entry["what"].startswith("write.")
+            and entry["what"] != "write.late"
+            and (id_ := _intent_of(entry)) in facts.docs["intent"]
+        ):
             ways[id_].append(entry["what"].removeprefix("write."))
     for id_, way in ways.items():
         calling, over, called = False, False, False
