@@ -16,7 +16,7 @@ from revops_lite.models import (
     Write,
     WriteState,
 )
-from revops_lite.values import replace
+from revops_lite.values import replace, same
 
 OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
 
@@ -165,7 +165,8 @@ def stopped(draft: Draft) -> None:
     data = draft.event.data
     reason = Reason(data["reason"])
     names = [name for name in data.get("fields") or intent.values if name in intent.values]
-    back = {name: intent.expected.get(name) for name in names}
+    seen = {**intent.expected, **data.get("seen", {})}  # the writer has looked: a person's value may stand there by now
+    back = {name: seen.get(name) for name in names}
     _take_back(draft, intent, back, reason, WriteState.WITHHELD, str(data.get("why", reason)), writer="crm")
 
 
@@ -182,7 +183,8 @@ def _take_back(
     for name, value in back.items():
         held = fields.get(name)
         if held is not None and held.pending == intent.writes[name]:
-            fields[name] = FieldValue(value, writer, 1.0, draft.now, version)
+            whose = writer if same(value, intent.expected.get(name)) else "person"
+            fields[name] = FieldValue(value, whose, 1.0, draft.now, version)
     draft.put(replace(context, fields=fields, version=version))
     run = draft.run(intent.run)
     for write in _mark(draft, intent, list(back), state, why):
@@ -193,7 +195,7 @@ def _take_back(
     if run is not None:
         draft.put(run)
     if writer != "person":
-        _rebase(draft, intent, back)
+        _rebase(draft, intent, {n: value for n, value in back.items() if same(value, intent.expected.get(n))})
     rest = {name: value for name, value in intent.values.items() if name not in back}
     if rest:
         left = replace(
