@@ -152,7 +152,7 @@ class Poller:
             while True:
                 cursor = self.store.poll_cursor()
                 changes, after = self.crm.changes(cursor, PAGE)
-                accepted += self._accept(changes)
+                accepted += self._accept(changes, now)
                 if after != cursor:
                     self.store.set_poll_cursor(after)
                 if len(changes) < PAGE:
@@ -165,15 +165,19 @@ class Poller:
             log.warning("changes cannot be read, again in %.0f s: %s", self._due - now, error)
             return accepted
 
-    def _accept(self, changes: Sequence[CrmChange]) -> int:
+    def _accept(self, changes: Sequence[CrmChange], now: float) -> int:
         """An event's id comes from the change itself: reading a page twice accepts it once."""
         ours = self._ours(changes)
+        seen = self._seen(changes)
         events = []
         for change in changes:
             rest = own(change.fields, ours.get(change.record, {}))
             if not rest and change.write_ids and not change.created:
                 continue
             kind = change.record.partition(":")[0]
+            data: dict[str, Any] = {"values": rest, "actor": change.actor, "person": change.person}
+            if change.record in seen:
+                data |= {"standing": {name: seen[change.record].values.get(name) for name in rest}, "asked_at": now}
             events.append(
                 Event(
                     id=f"crm|{change.record}|{change.key}",
@@ -181,7 +185,7 @@ class Poller:
                     subject=change.record,
                     source="crm",
                     time=change.at,
-                    data={"values": rest, "actor": change.actor, "person": change.person},
+                    data=data,
                 )
             )
         try:
@@ -189,6 +193,18 @@ class Poller:
         except EventRefused:  # one of them is too large to carry its values: whoever needs them reads them
             bare = [replace(event, data={**event.data, "values": {}}) for event in events]
             return self.store.append(bare).count("new")
+
+    def _seen(self, changes: Sequence[CrmChange]) -> dict[str, CrmRecord]:
+        """What stands by now in the records that people have edited: whether their word was the last one."""
+        names = list(dict.fromkeys(change.record for change in changes if change.person and not change.created))
+        size = max(1, self.crm.abilities.batch)
+        found: dict[str, CrmRecord] = {}
+        for start in range(0, len(names), size):
+            try:
+                found.update(self.crm.read(names[start : start + size]))
+            except CrmRefused as error:  # what cannot be shown is told as it was
+                log.warning("what people have edited cannot be read: %s", error)
+        return found
 
     def _ours(self, changes: Sequence[CrmChange]) -> dict[str, dict[str, Any]]:
         """The values that our own calls among these changes brought, by record."""

@@ -173,7 +173,8 @@ class Writer:
             return self._event(intent, "failed", now, why=GONE)
         hold = self.terms.hold_field
         if hold and self.truthy(record.values.get(hold)):
-            return self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM")
+            seen = {name: record.values.get(name) for name in intent.values}
+            return self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM", seen=seen)
         other = {}
         already = True
         for name, wanted in intent.values.items():
@@ -214,15 +215,18 @@ class Writer:
         for (_, intent, _), (verdict, words) in zip(asked, verdicts, strict=True):
             if verdict == "go":
                 calls.append(intent)
-            elif (report := self._refused(intent, verdict, words, now)) is not None:
+            elif (report := self._refused(intent, verdict, words, now, standing[intent.id])) is not None:
                 reports.append(report)
         return reports, calls
 
-    def _refused(self, intent: Intent, verdict: str, words: list[str], now: float) -> Event | None:
+    def _refused(
+        self, intent: Intent, verdict: str, words: list[str], now: float, seen: dict[str, Any]
+    ) -> Event | None:
         match verdict:
             case "held":
                 fields = list(intent.values) if "*" in words else words
-                return self._event(intent, "stopped", now, reason="held", fields=fields, why="a hold came before")
+                why = "a hold came before"
+                return self._event(intent, "stopped", now, reason="held", fields=fields, why=why, seen=seen)
             case "budget":
                 why = f"{self.terms.budget} calls within the hour; {float(words[0]):.0f} s until the next may go"
                 return self._event(intent, "deferred", now, retry_at=now + float(words[0]) + 0.01, why=why)
@@ -242,8 +246,8 @@ class Writer:
         except Exception as error:
             return self._again(intent, now, error, doubt=True)
         standing = {name: record.values.get(name) if record else None for name in intent.values}
-        if applied or (applied is None and same(standing, intent.values)):
-            return self._applied(intent, now, note="read back after an unknown outcome")
+        if applied or intent.taken or (applied is None and same(standing, intent.values)):
+            return self._applied(intent, now, standing=standing, note="read back after an unknown outcome")
         before = {name: intent.expected.get(name) for name in intent.values}
         if applied is False or (record is not None and same(standing, before)):
             why = "read back: it had not been applied"

@@ -36,8 +36,11 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
-def crossed(draft: Draft, changed: dict[str, Any]) -> None:
-    """A person's edit that reached the CRM while a call of ours for the same field was on its way there."""
+def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], asked_at: float) -> None:
+    """A person's edit that reached the CRM while a call of ours for the same field was on its way there.
+
+    `standing` is what stood there at `asked_at`, when somebody looked.
+    """
     context = draft.context(draft.event.subject)
     for name, value in changed.items():
         known = context.fields.get(name)
@@ -45,23 +48,39 @@ def crossed(draft: Draft, changed: dict[str, Any]) -> None:
         if known is None or call is None:
             continue
         write, intent = call
-        newest = write.id == known.write
         if same(value, write.before) or same(value, write.after) or same(value, known.value):
             continue
         if intent.state in CALLED:
             draft.put(replace(intent, crossed={**intent.crossed, name: (value, draft.event.time)}))
-        elif newest and (known.pending is not None or known.at >= draft.event.time):
-            _resolve(draft, intent, write, (value, draft.event.time))
-        elif not newest and not intent.compared:  # what we have planned since was planned without it
-            _ask_which(draft, write, value)
+        elif write.id != known.write:  # what we have planned since was planned without it
+            if not intent.compared:
+                _ask_which(draft, write, value)
+        elif known.pending is None and known.at >= draft.event.time:
+            _resolve(draft, intent, write, (value, draft.event.time), standing if asked_at > known.at else {})
+
+
+def unclear(draft: Draft, intent: Intent) -> bool:
+    """Whether a call that was applied was crossed by a person's edit, and nobody knows which of them stands."""
+    return bool(_crossing(draft, intent)) and not {"standing", "compared"} & draft.event.data.keys()
 
 
 def confirmed(draft: Draft, intent: Intent) -> None:
     """A call has been applied: the edits that crossed it are taken in, or put before a person."""
+    standing = draft.event.data.get("standing", {})
+    for name, edit in _crossing(draft, intent).items():
+        write = draft.write(intent.writes[name])
+        if write is not None:
+            _resolve(draft, intent, write, edit, standing)
+
+
+def _crossing(draft: Draft, intent: Intent) -> dict[str, tuple[Any, float]]:
+    """The edits that our call did not know of."""
+    found = {}
     for name, edit in intent.crossed.items():
         write = draft.write(intent.writes[name]) if name in intent.writes else None
         if write is not None and not same(write.before, edit[0]):
-            _resolve(draft, intent, write, edit)
+            found[name] = edit
+    return found
 
 
 def _our_call(draft: Draft, context: Context, name: str, value: Any) -> Touch | None:
@@ -122,17 +141,20 @@ def _latest_call(draft: Draft, write_id: str | None) -> tuple[Write, Intent] | N
     return None
 
 
-def _resolve(draft: Draft, intent: Intent, write: Write, edit: tuple[Any, float]) -> None:
-    """Where the CRM compares, the edit came after our call and stands; elsewhere nobody knows which of them does."""
+def _resolve(draft: Draft, intent: Intent, write: Write, edit: tuple[Any, float], standing: dict[str, Any]) -> None:
+    """What somebody saw there afterwards (empty where nobody looked) says who was last; so does a CRM that compares,
+    where an edit can only have come after our call."""
     value, at = edit
-    if not intent.compared:
+    unseen = value if intent.compared else write.after
+    stands = standing.get(write.field, unseen)
+    if same(stands, write.after):
         _ask_which(draft, write, value)
         return
     context = draft.context(write.record)
     version = context.version + 1
-    theirs = FieldValue(value, PERSON, 1.0, min(at, draft.now), version)
+    theirs = FieldValue(stands, PERSON, 1.0, min(at, draft.now), version)
     draft.put(replace(context, fields={**context.fields, write.field: theirs}, version=version))
-    facts = {"record": write.record, "field": write.field, "before": write.after, "after": value}
+    facts = {"record": write.record, "field": write.field, "before": write.after, "after": stands}
     draft.audit("person.edited", who=PERSON, **facts)
 
 

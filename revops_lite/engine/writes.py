@@ -17,7 +17,7 @@ from revops_lite.models import (
     Write,
     WriteState,
 )
-from revops_lite.values import finite, replace
+from revops_lite.values import finite, replace, same
 
 OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
 
@@ -104,6 +104,12 @@ def sending(draft: Draft) -> None:
 
 def applied(draft: Draft) -> None:
     if (intent := _open(draft)) is None:
+        return
+    if echoes.unclear(draft, intent):
+        look = replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=draft.now, due=draft.now, taken=True)
+        draft.put(look)
+        why = "applied, and a person edited it meanwhile: to be looked at"
+        draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
         return
     already = bool(draft.event.data.get("already"))  # it stood in the CRM before we called: not our write
     state = WriteState.SUPERSEDED if already else WriteState.APPLIED
@@ -206,7 +212,8 @@ def stopped(draft: Draft) -> None:
     data = draft.event.data
     reason = Reason(data["reason"])
     names = [name for name in data.get("fields") or intent.values if name in intent.values]
-    back = {name: intent.expected.get(name) for name in names}
+    seen = {**intent.expected, **data.get("seen", {})}  # the writer has looked: a person's value may stand there by now
+    back = {name: seen.get(name) for name in names}
     _take_back(draft, intent, back, reason, WriteState.WITHHELD, str(data.get("why", reason)), writer="crm")
 
 
@@ -223,7 +230,8 @@ def _take_back(
     for name, value in back.items():
         held = fields.get(name)
         if held is not None and held.pending == intent.writes[name]:
-            fields[name] = FieldValue(value, writer, 1.0, draft.now, version)
+            whose = writer if same(value, intent.expected.get(name)) else "person"
+            fields[name] = FieldValue(value, whose, 1.0, draft.now, version)
             if name in intent.crossed and writer != "person":  # nothing of ours came: the edit stands
                 fields[name] = FieldValue(intent.crossed[name][0], "person", 1.0, intent.crossed[name][1], version)
     draft.put(replace(context, fields=fields, version=version))
@@ -236,7 +244,7 @@ def _take_back(
     if run is not None:
         draft.put(run)
     if writer != "person":
-        _rebase(draft, intent, back)
+        _rebase(draft, intent, {n: value for n, value in back.items() if same(value, intent.expected.get(n))})
     rest = {name: value for name, value in intent.values.items() if name not in back}
     if rest:
         left = replace(

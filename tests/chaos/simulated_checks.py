@@ -178,11 +178,15 @@ def a_rollback_restores_or_asks(facts: Facts) -> Iterator[str]:
         for id_ in write["undoes"]:
             back[id_].append(write)
     asked = {item["write"] for item in facts.docs["review"].values()}
+    items = [item for item in facts.docs["review"].values() if item["reason"] == "rollback"]
+    about = {(item["record"], item["field"]) for item in items}  # a chain of writes is one question, by its newest
     for id_ in {id_ for several in facts.said.rollbacks for id_ in several}:
         write = facts.docs["write"].get(id_)
         if write is None or write["state"] not in ("applied", "rolled_back"):
             continue
         reached = any(one["state"] in ("applied", "superseded", "rolled_back") for one in back[id_])
+        if (write["record"], write["field"]) in about:
+            continue
         if write["state"] == "applied" and id_ not in asked and not any(one["id"] in asked for one in back[id_]):
             yield f"{id_} was to be rolled back: neither done nor asked: {write}"
         if write["state"] == "rolled_back" and not reached and write["before"] != write["after"]:

@@ -134,3 +134,15 @@ def test_an_edit_that_our_call_knew_of_is_no_question(play: Play) -> None:
     play.edit(LEAD, industry="a person's")
     at_rest(play)
     assert pending(play) == []
+
+
+@kinds
+def test_an_edit_under_a_call_that_a_hold_stops_is_known_at_once(play: Play) -> None:
+    """The writer has seen it: what is taken back is not the value that the decision was made on."""
+    seen(play, score=("ours", 0.95))
+    play.edit(LEAD, score="a person's", legal_hold=True)
+    at_rest(play)
+    context = play.world.views.context(LEAD)
+    assert context is not None
+    assert (context.fields["score"].value, context.fields["score"].writer) == ("a person's", "person")
+    assert [(item.reason, item.current, item.proposed) for item in pending(play)] == [("held", "a person's", "ours")]
