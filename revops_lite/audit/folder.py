@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import secrets
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ CHUNK = 65_536
 KEY_BYTES = 32
 LAST_MOMENT = 253_402_300_799_000  # the end of the year 9999, in ms: a forged stream id may be later
 ANCHORS = "anchors.jsonl"
+
+LOCK_PATIENCE = 10.0  # seconds until whoever holds the folder counts as stuck; a write takes milliseconds
 
 
 class Moved(Exception):
@@ -263,10 +266,24 @@ def locked(folder: Path, *, write: bool) -> Iterator[None]:
     """Alone with the folder (`write`), or together with others who only look."""
     file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
+        _lock(file, fcntl.LOCK_EX if write else fcntl.LOCK_SH, folder)
         yield
     finally:
         os.close(file)
+
+
+def _lock(file: int, kind: int, folder: Path) -> None:
+    """Raises AuditError where another process does not let go: it may have been stopped in the midst of a write."""
+    end = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                why = f"{folder} is held by another process that does not go on (a stopped `revops up`?); end that one"
+                raise AuditError(why) from None
+            time.sleep(0.01)
 
 
 def _make_key(path: Path) -> None:

@@ -49,7 +49,8 @@ def _counts(draft: Draft, intent: Intent) -> bool:
         return not ended
     if behind == 1 and (ended or intent.state is IntentState.IN_DOUBT):
         return not ended  # the doubt was about this very call; or it is what has ended the intent
-    _late(draft, intent)
+    if intent.tries > 1 or intent.state is not IntentState.APPLIED:  # else this one call has been read back already
+        _late(draft, intent)
     return False
 
 

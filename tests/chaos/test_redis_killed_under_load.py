@@ -31,8 +31,8 @@ from shared_redis import Shared
 pytestmark = pytest.mark.real
 
 OWN_KILLS = sized(12, 200)
-EMBEDDED_KILLS = sized(4, 100)
-EVERYSEC_KILLS = sized(4, 40)
+EMBEDDED_KILLS = sized(3, 100)
+EVERYSEC_KILLS = sized(3, 40)
 BETWEEN = 15  # events at most, of each emitter, from one kill to the next
 PATIENCE = sized(180, 900)
 
@@ -211,9 +211,6 @@ def test_with_everysec_a_killed_server_loses_at_most_the_last_events_before_the_
         assert set(there.values()) == {1}
         lost = {name: lost_ones(emitters.accepted(name), kills, there) for name in emitters.names}
         ages = [age for found in lost.values() for age in found]
-        with site.up("--until-idle") as up:
-            assert up.wait(PATIENCE) == 0
-        assert site.run_states() == {"finished": len(there)}
         note = (
             f"lost after their acknowledgement: {len(ages)}, the oldest {max(ages, default=0.0):.3f} s before its kill"
         )

@@ -23,10 +23,10 @@ from worked_leads import check_books, ended, leads, until_ended
 
 pytestmark = pytest.mark.real
 
-LEADS = sized(40, 300)
+LEADS = sized(24, 300)
 AWAY = sized(6, 30)  # seconds; a command waits for five
 DELAY = 0.5 if LONG else 0.05
-DROPS = sized(8, 100)  # rounds at least; each drops a dozen connections
+DROPS = sized(5, 100)  # rounds at least; each drops a dozen connections
 PATIENCE = sized(180, 900)
 
 

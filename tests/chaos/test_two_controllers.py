@@ -117,7 +117,6 @@ SHORT = [
     ("behind the gate", "Plain", "late", 1),
     ("in the call", "Keyed", "late", 0),
     ("in the call", "Plain", "late", 1),
-    ("before a commit", "Comparing", "soon", 0),
 ]
 
 

@@ -294,3 +294,13 @@ def test_a_repeated_call_to_a_crm_that_knows_keys_is_no_call_too_many() -> None:
     stage.report("applied", call, **{"pass": 2, "called": True, "keyed": True})
     assert stage.run(run).state == "finished"
     assert not stage.audited("write.late")
+
+
+def test_a_late_word_about_a_call_that_was_read_back_is_no_call_too_many() -> None:
+    stage, run, call = planned()
+    stage.report("sending")
+    stage.report("doubted", settle_until=stage.now, **{"pass": 0})
+    stage.report("applied", note="read back", **{"pass": 1})
+    stage.report("applied", call, **{"pass": 0, "called": True})
+    assert stage.run(run).state == "finished"
+    assert not stage.audited("write.late")
