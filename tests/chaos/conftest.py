@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +20,13 @@ def site(tmp_path: Path, program: Path) -> Iterator[Installation]:
         yield made
     finally:
         made.end()
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of refusals, each with its traceback in the log, would bury the one line that matters."""
+    log = logging.getLogger("revops")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(before)

@@ -7,7 +7,6 @@ stays, what the process knew is gone, and `start` makes a new one as `revops up`
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +45,6 @@ BUDGET = 4
 SETTLE = 5.0
 SURE = {"industry": 0.8, "size": 0.9, "score": 0.8}  # the confidence from which on a value is written without a person
 HELD_BY = "legal_hold"
-logging.getLogger("revops").setLevel(logging.CRITICAL)
 
 
 class Answered(BaseModel):

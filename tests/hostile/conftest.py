@@ -30,7 +30,11 @@ def site(tmp_path: Path, program: Path) -> Iterator[Installation]:
         made.end()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _quiet() -> None:
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
     """Thousands of refusals, each with its traceback in the log, would bury the one line that matters."""
-    logging.getLogger("revops.controller").setLevel(logging.CRITICAL)
+    log = logging.getLogger("revops")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(before)
