@@ -66,15 +66,20 @@ def no_edit_is_lost(evidence: Evidence) -> Iterator[str]:
         place = (fact["record"], fact["field"])
         before = last.get(place)
         if fact["kind"] == "applied" and before is not None and before["kind"] == "edited":
-            intent = evidence.docs.get("intent", {}).get(fact["write_id"], {})
-            write = evidence.docs.get("write", {}).get(intent.get("writes", {}).get(fact["field"], ""), {})
-            knew = (
-                write.get("before") == before["after"]
-                and intent.get("expected", {}).get(fact["field"]) == before["after"]
-            )
-            if not knew and not _noticed(evidence, place, before["after"]):
-                yield f"{'.'.join(place)}: a person's {before['after']!r} became {fact['after']!r} unnoticed"
+            edit = before["after"]
+            if not _decided_on(evidence, fact, edit) and not _noticed(evidence, place, edit):
+                yield f"{'.'.join(place)}: a person's {edit!r} became {fact['after']!r} unnoticed"
         last[place] = fact
+
+
+def _decided_on(evidence: Evidence, fact: Doc, edit: object) -> bool:
+    """Whether the value was decided in the knowledge of what stood there: the audit of the decision says so."""
+    return any(
+        entry.get("what") in ("write.allowed", "rollback.planned")
+        and (entry["record"], entry["field"]) == (fact["record"], fact["field"])
+        and (entry["before"], entry["after"]) == (edit, fact["after"])
+        for _, _, entry in evidence.audit
+    )
 
 
 def _noticed(evidence: Evidence, place: tuple[str, str], value: object) -> bool:

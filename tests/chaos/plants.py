@@ -69,6 +69,16 @@ def _at_crm(fault: str, op: str = "write", nth: int = 1, **more: Any) -> Callabl
     return play
 
 
+def _one_lead_killed(trial: Trial) -> None:
+    trial.create("lead:1", {"name": "Ada"})
+    trial.faults({"op": "write", "nth": 1, "fault": "kill after"})
+    trial.note("struck", how="kill after")
+    child = trial.up("--until-idle")
+    child.wait(PATIENCE)
+    child.kill()
+    trial.rest(PATIENCE)
+
+
 def _held(trial: Trial) -> None:
     trial.create("lead:1", {"name": "Ada"})
     child = trial.up("--until-idle", strikes=[held_at_the_gate(trial, 1)])
@@ -188,7 +198,7 @@ PLANTS: dict[str, Plant] = {
     "record_then_call": Plant(("I5",), _at_crm("kill before")),
     "blind_retry": Plant(("I4", "I14"), _at_crm("error after"), kind="plain"),
     "no_settle": Plant(("I4",), _at_crm("late", seconds=0.15), kind="plain"),
-    "counted_after_the_call": Plant(("I8",), _at_crm("kill after"), options={"budget": 1}),
+    "counted_after_the_call": Plant(("I8",), _one_lead_killed, options={"budget": 1}),
     "hold_forgotten_at_the_gate": Plant(("I8",), _held),
     "approved_without_a_look": Plant(("I6",), _approved_over_an_edit),
     "rolled_back_without_a_look": Plant(("I6", "I7"), _rolled_back_over_an_edit),
