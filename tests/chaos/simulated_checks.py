@@ -97,6 +97,8 @@ def an_edit_is_not_overwritten_unnoticed(facts: Facts) -> Iterator[str]:
             last = _last_change(facts, line, name)
             if last is None or last["source"] != "person" or _knew(facts, line, name, before):
                 continue
+            if before == line["after"][name]:  # both said the same: nothing is lost
+                continue
             if facts.kind == "compare" and not line["late"]:
                 yield f"{line} overwrote {before!r} of {last['actor']} in {name}"
             elif not _told_of(facts, line["record"], name, before):
