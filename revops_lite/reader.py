@@ -146,7 +146,7 @@ class Poller:
         if ahead(self._due, now, max(self.every, PATIENCE)):
             return 0
         self._due = now + self.every
-        self.asked_at = now
+        self.drained, self.asked_at = False, now  # in this order: nobody may take the last answer for this one
         accepted = 0
         try:
             while True:
@@ -195,16 +195,19 @@ class Poller:
             return self.store.append(bare).count("new")
 
     def _seen(self, changes: Sequence[CrmChange]) -> dict[str, CrmRecord]:
-        """What stands by now in the records that people have edited: whether their word was the last one."""
-        names = list(dict.fromkeys(change.record for change in changes if change.person and not change.created))
-        size = max(1, self.crm.abilities.batch)
+        """What stands by now in the records that people have edited: whether their word was the last one.
+
+        A record that the CRM shows as it was before the edit says nothing; what it does not show is told as it was.
+        """
+        edited = {change.record: change.at for change in changes if change.person and not change.created}
+        names, size = list(edited), max(1, self.crm.abilities.batch)
         found: dict[str, CrmRecord] = {}
         for start in range(0, len(names), size):
             try:
                 found.update(self.crm.read(names[start : start + size]))
-            except CrmRefused as error:  # what cannot be shown is told as it was
+            except CrmRefused as error:
                 log.warning("what people have edited cannot be read: %s", error)
-        return found
+        return {name: record for name, record in found.items() if record.updated_at >= edited[name]}
 
     def _ours(self, changes: Sequence[CrmChange]) -> dict[str, dict[str, Any]]:
         """The values that our own calls among these changes brought, by record."""

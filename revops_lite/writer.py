@@ -67,7 +67,7 @@ class Writer:
         self.terms = terms
         self.truthy = truthy
         self._ticking = ticking
-        self._inbox: SimpleQueue[Intent | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Intent | list[Intent]] = SimpleQueue()  # a list: all that are open
         self._lanes: dict[str, dict[str, Intent]] = {}  # record -> its open intents, oldest first
         self._told: dict[str, int] = {}  # intent -> `passes` at our last report: until it grows we have not been heard
         self._unsent: list[Event] = []  # reports that Redis has not taken yet
@@ -80,8 +80,7 @@ class Writer:
 
     def resync(self, intents: Iterable[Intent]) -> None:
         """These are all intents that are open: after a lost connection, when offers may have been missed."""
-        self._inbox.put(None)
-        self.offer(intents)
+        self._inbox.put(list(intents))
 
     def idle(self) -> bool:
         return self._inbox.empty() and not self._lanes and not self._unsent
@@ -123,13 +122,19 @@ class Writer:
     def _take_in(self) -> None:
         while True:
             try:
-                intent = self._inbox.get_nowait()
+                offered = self._inbox.get_nowait()
             except Empty:
                 return
-            if intent is None:
+            if isinstance(offered, list):
+                # What we have told stays told: a call whose outcome nobody has heard yet must not be made again.
                 self._lanes.clear()
-                self._told.clear()
-                continue
+                self._told = {one.id: self._told[one.id] for one in offered if one.id in self._told}
+                self._put(offered)
+            else:
+                self._put([offered])
+
+    def _put(self, intents: Iterable[Intent]) -> None:
+        for intent in intents:
             lane = self._lanes.setdefault(intent.record, {})
             if intent.state in OVER:
                 lane.pop(intent.id, None)

@@ -94,7 +94,7 @@ def _one_result_each(evidence: Evidence) -> Iterator[str]:
     for run in evidence.all("run"):
         for step in run["steps"].values():
             key = (run["id"], step["agent"])
-            if step["state"] in ("running", "pending") and run["state"] in ENDED:
+            if step["state"] == "running" and run["state"] in ENDED:
                 yield f"run {run['id']} is {run['state']} and its step {step['name']} {step['state']}"
             if step["state"] == "done" and not done[key] and not run.get("over"):
                 yield f"step {step['name']} of {run['id']} is done without a result on record"

@@ -36,15 +36,13 @@ def _reported(evidence: Evidence, id_: str) -> bool:
 
 def applied_is_what_the_crm_says(evidence: Evidence) -> Iterator[str]:
     logged = {(fact["write_id"], fact["field"]): fact for fact in evidence.crm if fact["kind"] == "applied"}
-    of: dict[str, tuple[str, str]] = {}
-    for intent in evidence.all("intent"):
-        of.update({write: (intent["id"], field) for field, write in intent["writes"].items()})
+    of = {write["id"]: (write["intent"] or "", write["field"]) for write in evidence.all("write")}
     for write in evidence.all("write"):
         fact = logged.get(of.get(write["id"], ("", "")))
         says = write["state"] in ("applied", "rolled_back")
         if says and write["intent"] and fact is None:
             yield f"{_named(write)} is {write['state']}, and the CRM knows nothing of it"
-        if not says and fact is not None:
+        if not says and fact is not None and not _doubted(evidence, write):
             yield f"{_named(write)} is {write['state']}, and the CRM has applied it"
         if says and fact is not None and fact["after"] != write["after"]:
             yield f"{_named(write)} wanted {write['after']!r}, and the CRM got {fact['after']!r}"
@@ -52,6 +50,15 @@ def applied_is_what_the_crm_says(evidence: Evidence) -> Iterator[str]:
     for key, fact in logged.items():
         if key not in known:
             yield f"the CRM got {fact['record']}.{fact['field']} from us by {key[0]}, of which there is no record"
+
+
+def _doubted(evidence: Evidence, write: Doc) -> bool:
+    """In doubt, a CRM without ids shows only what stands there; where that has changed since, a person is asked."""
+    place = (write["record"], write["field"])
+    asked = any(
+        (item["record"], item["field"]) == place and item["reason"] == "in_doubt" for item in evidence.all("review")
+    )
+    return evidence.spec["kind"] != "keyed" and write["state"] == "conflict" and asked
 
 
 def _named(write: Doc) -> str:
@@ -161,8 +168,8 @@ def _sure(evidence: Evidence, fact: Doc) -> Iterator[str]:
     every = [name for names in declared.values() for name in names]
     if fact["field"] not in (every if agent.startswith("review:") else declared.get(agent, ())):
         yield f"{place} was written by {agent}, which does not declare it"
-    intent = evidence.docs.get("intent", {}).get(fact["write_id"], {})
-    write = evidence.docs.get("write", {}).get(intent.get("writes", {}).get(fact["field"], ""), {})
+    mine = (fact["write_id"], fact["field"])
+    write = next((one for one in evidence.all("write") if (one["intent"], one["field"]) == mine), {"run": None})
     run = evidence.docs.get("run", {}).get(write.get("run") or "", {})
     said = [s["confidence"].get(fact["field"]) for s in run.get("steps", {}).values() if s["agent"] == agent]
     sure = [value for value in said if value is not None and value >= evidence.spec["threshold"]]
