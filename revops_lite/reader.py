@@ -177,7 +177,9 @@ class Poller:
             kind = change.record.partition(":")[0]
             data: dict[str, Any] = {"values": rest, "actor": change.actor, "person": change.person}
             if change.record in seen:
-                data |= {"standing": {name: seen[change.record].values.get(name) for name in rest}, "asked_at": now}
+                standing = {name: seen[change.record].values.get(name) for name in rest}
+                # it was after the edit that somebody looked, whatever our clock says
+                data |= {"standing": standing, "asked_at": max(now, change.at)}
             events.append(
                 Event(
                     id=f"crm|{change.record}|{change.key}",

@@ -14,7 +14,7 @@ from revops_lite.models import Context, FieldValue, Intent, IntentState, Reason,
 from revops_lite.rules.merge import LAG, PERSON
 from revops_lite.values import replace, same
 
-SKEW = 2.0  # seconds by which the CRM's clock may be behind ours
+SKEW = 5.0  # seconds by which the CRM's clock may be behind ours
 CALLED = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
 
 

@@ -202,7 +202,7 @@ def rows_told(name: str, passed: bool, told: list[dict[str, Any]]) -> list[Row]:
         row.runs += int(one.get("programs", one.get("runs", 0)))
         row.writes += int(one.get("writes", 0))
         row.lost += int(one.get("lost", 0))
-        row.doubled += int(one.get("duplicated", 0))
+        row.doubled += int(one.get("duplicated", 0)) - int(one.get("reported", 0))
         row.unexplained += int(one.get("unexplained", one.get("violations", 0)))
         row.fired.update({what: int(number) for what, number in one.get("fired", {}).items()})
         row.note = str(one.get("note", row.note))

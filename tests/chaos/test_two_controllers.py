@@ -165,6 +165,7 @@ def check(site: Shared, old: Up, new: Up, point: str, note: str) -> None:
         fired={f"stopped {point}": 1, "second controller refused": 1, "call begun before the new epoch": late},
         writes=sum(applied.values()),
         duplicated=sum(reported.values()),
+        reported=sum(reported.values()),
         lost=0,
         unexplained=0,
         note=f"{note}; every duplicate is reported as write.late",

@@ -22,8 +22,8 @@ from revops_lite.store.views import Views
 pytestmark = pytest.mark.real
 
 LONG = bool(os.environ.get("REVOPS_LONG"))
-KILLS = 20 if LONG else 8
-LEADS = 300
+KILLS = 20 if LONG else 4
+LEADS = 300 if LONG else 120
 PAUSE = 0.15 if LONG else 0.05  # seconds an agent takes: long enough that a start does not work off everything
 PATIENCE = 90.0
 STEPS = ("enrichment", "scoring", "routing")
