@@ -27,7 +27,7 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
         touch = _our_call(draft, context, name, value)
         if touch is None:
             rest[name] = value
-        elif _since_then(context, name, touch):
+        elif _since_then(draft, context, name, touch):
             _late(draft, touch, name, value)
             rest[name] = value
         else:
@@ -96,17 +96,18 @@ def _our_call(draft: Draft, context: Context, name: str, value: Any) -> Touch | 
     return None
 
 
-def _since_then(context: Context, name: str, touch: Touch) -> bool:
-    """Whether a person's value had replaced ours before it came again."""
+def _since_then(draft: Draft, context: Context, name: str, touch: Touch) -> bool:
+    """Whether another value, a person's or a later one of ours, had replaced this one before it came again."""
     known = context.fields.get(name)
-    return known is not None and known.writer == PERSON and known.at > touch.at and touch.outcome == "write.applied"
+    later = known is not None and draft.event.time > known.at > touch.at and touch.outcome == "write.applied"
+    return later and known is not None and not same(known.value, touch.fields[name])
 
 
 def _late(draft: Draft, touch: Touch, name: str, value: Any) -> None:
-    """The CRM has applied a call of ours after its settle time, over what a person had set meanwhile."""
+    """The CRM has applied a call of ours after its settle time, over what had been set meanwhile."""
     event, context = draft.event, draft.context(draft.event.subject)
     theirs = context.fields[name].value
-    why = "the CRM applied an earlier call of ours only now, over what a person had set"
+    why = "the CRM applied an earlier call of ours only now, over what had been set since"
     facts: dict[str, Any] = {"record": event.subject, "run": touch.run, "field": name}
     draft.audit("write.late", who=touch.agent, before=theirs, after=value, note=why, **facts)
     _ask(draft, touch.agent, facts, Reason.IN_DOUBT, value, theirs, why)
