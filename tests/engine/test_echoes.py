@@ -1,0 +1,135 @@
+"""What the CRM tells of a record, held against our own calls: echoes, late calls, edits of people that cross them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine_stage import LEAD, Stage, rulebook, step
+from revops_lite.models import Run
+
+
+def called(**report: Any) -> Stage:
+    """industry: before -> software has been called; with `report` it has also been applied."""
+    stage = Stage(rulebook(step("a")))
+    run = stage.start({"industry": "before"})
+    stage.answer(run, "a", {"industry": "software"})
+    stage.report("sending", before={"industry": "before"})
+    if report:
+        stage.report("applied", **report)
+    return stage
+
+
+def told(stage: Stage, value: Any, *, person: bool, at: float | None = None, **more: Any) -> None:
+    """The poller tells of a change of `industry`."""
+    data = {"values": {"industry": value}, "actor": "pat" if person else "api", "person": person, **more}
+    stage.send("lead.updated", LEAD, data, source="crm", time=stage.now if at is None else at)
+
+
+def questions(stage: Stage) -> list[tuple[str, Any, Any]]:
+    return [(str(item.reason), item.current, item.proposed) for item in stage.pending()]
+
+
+@pytest.mark.parametrize("applied", [{}, {"called": True}])
+def test_our_own_value_coming_back_starts_nothing_and_changes_nothing(applied: dict[str, Any]) -> None:
+    stage = called(**applied)
+    before = stage.context()
+    told(stage, "software", person=False)
+    assert stage.context() == before
+    assert [entry.rule for entry in stage.audited("event.ignored")] == ["our own write came back"]
+
+
+def test_the_same_value_of_a_person_or_long_after_is_no_echo() -> None:
+    stage = called(called=True)
+    told(stage, "software", person=True)
+    stage.wait(10_000)
+    told(stage, "software", person=False)
+    rules = [entry.rule for entry in stage.audited("event.ignored")]
+    assert rules == ["no workflow on lead.updated"] * 2
+
+
+def test_another_value_that_nobody_says_a_person_made_comes_in() -> None:
+    stage = called(called=True)
+    stage.wait(10)
+    told(stage, "steel", person=False)
+    assert stage.value("industry") == "steel"
+    assert not questions(stage)
+
+
+def test_an_edit_during_the_call_is_looked_at_and_stands_where_it_came_last() -> None:
+    stage = called()
+    told(stage, "steel", person=True)
+    assert stage.value("industry") == "software"
+    stage.report("applied", called=True)
+    (call,) = stage.calls()
+    assert (call.state, call.taken) == ("in_doubt", True)
+    stage.report("applied", standing={"industry": "steel"})
+    assert (stage.value("industry"), stage.context().fields["industry"].writer) == ("steel", "person")
+    assert not questions(stage)
+    assert stage.writes() == {"industry": ["applied"]}
+    assert stage.one(Run).state == "finished"
+
+
+def test_an_edit_during_the_call_that_is_gone_is_put_before_a_person() -> None:
+    stage = called()
+    told(stage, "steel", person=True)
+    stage.report("applied", called=True)
+    stage.report("applied", standing={"industry": "software"})
+    assert questions(stage) == [("human_edit", "software", "steel")]
+    assert [(entry.before, entry.after) for entry in stage.audited("person.crossed")] == [("steel", "software")]
+
+
+def test_where_the_crm_compares_an_edit_during_the_call_came_after_it() -> None:
+    stage = called()
+    told(stage, "steel", person=True)
+    stage.report("applied", called=True, compared=True)
+    assert stage.value("industry") == "steel"
+    assert not questions(stage)
+
+
+@pytest.mark.parametrize(
+    ("more", "value", "asked"),
+    [
+        ({}, "software", [("human_edit", "software", "steel")]),
+        ({"standing": {"industry": "steel"}, "asked_at": 1100.0}, "steel", []),
+        ({"standing": {"industry": None}, "asked_at": 1100.0}, None, []),
+        ({"standing": {"industry": "software"}, "asked_at": 1100.0}, "software", [("human_edit", "software", "steel")]),
+    ],
+)
+def test_an_edit_that_is_told_after_the_call_goes_by_what_stood_there(
+    more: dict[str, Any], value: Any, asked: list[Any]
+) -> None:
+    stage = called(called=True)
+    told(stage, "steel", person=True, **more)
+    assert stage.value("industry") == value
+    assert questions(stage) == asked
+
+
+def test_an_edit_that_our_decision_knew_of_crosses_nothing() -> None:
+    stage = called(called=True)
+    told(stage, "before", person=True)
+    assert not questions(stage)
+    assert stage.value("industry") == "software"
+
+
+def test_a_late_call_over_a_persons_value_is_told_and_asked_about() -> None:
+    stage = called(called=True)
+    stage.wait(10)
+    told(stage, "steel", person=True)
+    stage.wait(10)
+    told(stage, "software", person=False)
+    assert questions(stage) == [("in_doubt", "software", "steel")]
+    assert [(entry.before, entry.after) for entry in stage.audited("write.late")] == [("steel", "software")]
+
+
+def test_a_call_that_was_sent_again_and_comes_back_twice_is_told() -> None:
+    stage = called()
+    stage.report("doubted", settle_until=1005.0)
+    stage.report("deferred", retry_at=1005.0, doubt=True)
+    stage.report("sending", before={"industry": "before"})
+    stage.report("applied", called=True)
+    told(stage, "software", person=False)
+    assert not stage.audited("write.late")
+    told(stage, "software", person=False)
+    assert len(stage.audited("write.late")) == 1
