@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 PULSE = 5.0  # seconds between heartbeats
 REPORT = 30.0  # seconds at most for the last reports
 PAUSE = 0.5  # seconds before Redis is asked again after it did not answer
+ENOUGH = 3  # claims in vain, one after the other, until a queue that is not empty is asked less often
 IDLE = 1.0  # seconds of one blocking wait
 ASK = 0.25  # seconds between two looks for suspects while others run
 
@@ -96,6 +97,7 @@ class Host:
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._armed = {queue: threading.Event() for queue in self._card.queues}
+        self._in_vain = 0  # claims in a row that brought nothing
         self._reporter = Reporter(work, name, clock, self._reported)
         self._watchdog = Watchdog(self._abandon, max(4, threads // 4))
 
@@ -182,8 +184,10 @@ class Host:
                 self._stopping.wait(PAUSE)
                 continue
             if claimed:
+                self._in_vain = 0
                 continue
-            if claimed is not None:  # the queues are empty
+            if claimed is not None:  # the queues are empty, or hold only what may not be claimed
+                self._in_vain += 1
                 for armed in self._armed.values():
                     armed.set()
             self._wake.wait(IDLE)
@@ -232,6 +236,8 @@ class Host:
             try:
                 if self._peek(queue, IDLE):
                     armed.clear()
+                    if self._in_vain > ENOUGH:  # it holds what nobody may claim: no reason to ask without a breath
+                        self._stopping.wait(PAUSE)
                     if queue in self._isolated:
                         self._ask_at = 0.0
                     self._wake.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -59,6 +60,8 @@ class Call:
             self._close()
         except Overtime:
             pass  # the watchdog's one and only: nothing is pending from here on
+        if self.interrupted_at is not None:
+            give_back_locks()
         self.over = True
         if outcome is None or self.interrupted_at is not None:
             return timed_out(self.job)
@@ -69,6 +72,16 @@ class Call:
             self._open = False
         # Sent before the lock was taken, not raised yet: withdrawn here, or raised on the way, inside `run`.
         _raise_in(self._thread, ctypes.py_object())
+
+
+def give_back_locks() -> None:
+    """Release what this thread still holds of logging's locks: struck between taking one and letting it go, it would
+    keep every other thread of the process from ever logging, or forking, again."""
+    handlers = [ref() for ref in list(vars(logging)["_handlerList"])]
+    locks = [vars(logging)["_lock"], *(handler.lock for handler in handlers if handler is not None)]
+    for lock in locks:
+        while lock is not None and lock._is_owned():
+            lock.release()
 
 
 def timed_out(job: Job) -> Outcome:

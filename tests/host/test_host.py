@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from rq.queue import Queue
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
+from revops_lite.host.pool import ENOUGH, PAUSE
 from revops_lite.host.prints import agents_to_log
 from revops_lite.models import Event, Job
 from revops_lite.queue.recovery import Recovery
@@ -196,3 +198,21 @@ def test_a_host_shows_itself_to_rq(host: Any, put: Put, told: Told, until: Any, 
     assert one.stop()
     assert not real_redis.exists(key)
     assert json.dumps(sorted(real_redis.smembers("rq:workers"))) == "[]"
+
+
+def test_a_queue_that_holds_only_what_may_not_be_claimed_is_asked_with_a_breath(
+    host: Any, work: WorkQueue, put: Put, told: Told, until: Any, real_redis: Redis
+) -> None:
+    """Work of an agent whose breaker is open, which nobody takes out of the queue."""
+    work._paused = "paused"
+    real_redis.sadd("paused", "tag")
+    real_redis.rpush("rq:queue:agents", "r1-tag-s1-1")
+    put(2)
+    one = host()
+    until(told)
+    until(lambda: one._in_vain > ENOUGH)
+    begun = time.monotonic()
+    until(lambda: one._in_vain > ENOUGH + 3)
+    assert time.monotonic() - begun > PAUSE
+    put(3)
+    until(lambda: len(told()) == 2)
