@@ -14,7 +14,7 @@ import pytest
 from revops_lite.host.call import Outcome
 from revops_lite.host.slots import Call
 
-ROUNDS = 200  # without the mend the first or second leaves a lock behind
+ROUNDS = 1_000  # without the mend one of a few hundred leaves a lock behind
 
 
 @pytest.fixture
