@@ -36,6 +36,7 @@ class Call:
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
         self._open = True
+        self._came_back = self.began
         self.over = False  # the slot's thread has come back
 
     @property
@@ -63,11 +64,13 @@ class Call:
         if self.interrupted_at is not None:
             give_back_locks()
         self.over = True
-        if outcome is None or self.interrupted_at is not None:
+        # Too late is too late, also where it held Python's lock and nobody could interrupt it.
+        if outcome is None or self.interrupted_at is not None or self._came_back > self.ends:
             return timed_out(self.job)
         return outcome
 
     def _close(self) -> None:
+        self._came_back = time.monotonic()
         with self._lock:
             self._open = False
         # Sent before the lock was taken, not raised yet: withdrawn here, or raised on the way, inside `run`.
