@@ -171,7 +171,8 @@ class Poller:
         seen = self._seen(changes)
         events = []
         for change in changes:
-            rest = own(change.fields, ours.get(change.record, {}))
+            mine = {name: value for id_ in change.write_ids for name, value in ours.get(id_, {}).items()}
+            rest = own(change.fields, mine)
             if not rest and change.write_ids and not change.created:
                 continue
             kind = change.record.partition(":")[0]
@@ -212,11 +213,6 @@ class Poller:
         return {name: record for name, record in found.items() if record.updated_at >= edited[name]}
 
     def _ours(self, changes: Sequence[CrmChange]) -> dict[str, dict[str, Any]]:
-        """The values that our own calls among these changes brought, by record."""
-        ids = {write for change in changes for write in change.write_ids}
-        found = self.store.load(("intent", id_) for id_ in ids)
-        ours: dict[str, dict[str, Any]] = {}
-        for intent in found.values():
-            if intent is not None:
-                ours.setdefault(intent.record, {}).update(intent.values)
-        return ours
+        """The values that our own calls among these changes brought, by write id."""
+        found = self.store.load(("intent", id_) for change in changes for id_ in change.write_ids)
+        return {id_: dict(intent.values) for (_, id_), intent in found.items() if intent is not None}

@@ -79,9 +79,8 @@ class Flow:
 
     states: Counter[str] = field(default_factory=Counter)
     records: Counter[str] = field(default_factory=Counter)
-    took: list[float] = field(
-        default_factory=list
-    )  # ms, of finished runs: trigger (the CRM's time) to last side effect
+    # ms, of finished runs: trigger (the CRM's time) to last side effect
+    took: list[float] = field(default_factory=list)
     missed: int = 0
 
     def add(self, run: Run) -> None:

@@ -155,10 +155,6 @@ class FakeCrm:
     def knows(self, record: str) -> bool:
         return record in self.records
 
-    def remove(self, record: str) -> bool:
-        self.records.pop(record, None)
-        return True
-
     def shift(self, seconds: float) -> bool:
         self.offset += seconds
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -37,7 +36,6 @@ class RedisProcess:
         self._config = folder / "redis.conf"
         self._config.write_text(CONFIG.format(socket=self.socket, folder=folder, durability=durability))
         self._process: subprocess.Popen[bytes] | None = None
-        self.kills = 0
 
     @property
     def pid(self) -> int:
@@ -51,15 +49,11 @@ class RedisProcess:
     def client(self) -> Redis:
         return Redis(unix_socket_path=str(self.socket), socket_timeout=10)
 
-    def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
-
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
-            self.kills += 1
 
     def stop(self) -> None:
         """In good order, with everything on disk."""

@@ -249,6 +249,16 @@ def test_a_change_too_large_for_an_event_still_starts_what_listens(store: Store,
     assert poller.drained
 
 
+def test_a_persons_way_back_to_our_value_is_no_echo_of_our_call(store: Store, lead: Lead, crm: FaultyCrm) -> None:
+    ours = intent("i1", values={"a": "ours"})
+    put(store, lead, ours)
+    crm.write(RECORD, ours.values, {"a": "before"}, ours.id, "agent")
+    crm.edit(RECORD, {"a": "theirs"}, "pat")
+    crm.edit(RECORD, {"a": "ours"}, "pat")
+    Poller(store, crm, every=1.0).tick(NOW)
+    assert [event.data["values"] for event in told(store)[1:]] == [{"a": "theirs"}, {"a": "ours"}]
+
+
 def controlling(store: Store) -> Controller:
     drain = Drain(store.redis, EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event))
     return Controller(store, drain, Rulebook({}, {}), "host:1:a")
