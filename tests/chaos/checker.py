@@ -6,8 +6,13 @@ and what was left behind (`check_traces.py`). Each check is a function from evid
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import check_flow
 import check_traces
@@ -15,6 +20,9 @@ import check_writes
 from evidence import Evidence
 
 Check = Callable[[Evidence], Iterable[str]]
+
+# Where the evidence of what was found is kept.
+KEPT = Path(os.environ.get("REVOPS_CHAOS_KEPT") or Path(__file__).resolve().parents[2] / "build" / "chaos")
 
 CHECKS: dict[str, tuple[str, Check]] = {
     "I1": ("each accepted event has its runs, or a person's item, or a reason", check_flow.each_event_has_its_runs),
@@ -48,3 +56,14 @@ class Violation:
 def check(evidence: Evidence) -> list[Violation]:
     """Every violation that the evidence shows."""
     return [Violation(name, what) for name, (_, find) in CHECKS.items() for what in find(evidence)]
+
+
+def looked_into(evidence: Evidence, name: str) -> list[Violation]:
+    """`check`, and whatever shows a violation is kept: what its threads did will not come the same way again."""
+    violations = check(evidence)
+    if violations:
+        KEPT.mkdir(parents=True, exist_ok=True)
+        named = re.sub(r"[^a-z0-9]+", "-", f"{name} {time.strftime('%H%M%S')}".lower())
+        said = {"violations": [str(one) for one in violations], **asdict(evidence)}
+        (KEPT / f"{named}.json").write_text(json.dumps(said, indent=1, default=str), "utf-8")
+    return violations

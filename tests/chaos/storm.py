@@ -20,7 +20,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from boundary_proxy import Strike
-from checker import Violation, check
+from checker import Violation, looked_into
 from nursery import Child, Nursery
 from revops_lite.models import Event
 from sweep import KINDS, writes_in
@@ -255,7 +255,7 @@ class Storm:
 
     def _look(self, trial: Trial) -> Weather:
         evidence = trial.evidence()
-        self.weather.violations = check(evidence)
+        self.weather.violations = looked_into(evidence, f"storm {self.weather.seed} {self.weather.kind}")
         self.weather.writes = writes_in(evidence)
         for fact in evidence.crm:
             if fact["kind"] == "call" and fact["fault"]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from boundary_proxy import Strike
-from checker import Violation, check
+from checker import Violation, check, looked_into
 from evidence import Evidence
 from nursery import Nursery
 from trial import Trial
@@ -101,7 +101,8 @@ def count(nursery: Nursery, scene: Scene, kind: str) -> tuple[Counter[str], Outc
         scene.later(trial)
         evidence = trial.evidence()
         found += _calls(evidence) - before
-        return found, Outcome(f"{scene.name}/{kind}", True, check(evidence), writes_in(evidence))
+        violations = looked_into(evidence, f"{scene.name} {kind}")
+        return found, Outcome(f"{scene.name}/{kind}", True, violations, writes_in(evidence))
 
 
 def _calls(evidence: Evidence) -> Counter[str]:
@@ -126,7 +127,8 @@ def strike(nursery: Nursery, point: Point, *, bugs: tuple[str, ...] = ()) -> Out
         fired = _at_redis(trial, point) if point.side == "redis" else _at_crm(trial, point)
         point.scene.later(trial)
         evidence = trial.evidence()
-        return Outcome(str(point), fired, check(evidence), writes_in(evidence))
+        violations = check(evidence) if bugs else looked_into(evidence, str(point))
+        return Outcome(str(point), fired, violations, writes_in(evidence))
 
 
 _kept: dict[tuple[str, str], Path] = {}
