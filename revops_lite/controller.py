@@ -7,22 +7,22 @@ is only a reason to look sooner, and killing the controller anywhere loses nothi
 from __future__ import annotations
 
 import logging
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id, whole
-from revops_lite.engine.state import Key, over
+from revops_lite.engine.state import Ahead, Key, over
 from revops_lite.models import AuditEntry, BreakerState, Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
 from revops_lite.store import version
-from revops_lite.store.commit import Command, commands
+from revops_lite.store.commit import Command, commands, together
 from revops_lite.store.store import Entry, Lead, Store
+from revops_lite.values import replace
 
 log = logging.getLogger("revops.controller")
 
@@ -124,7 +124,7 @@ class Controller:
         self._load(hint for event in events for hint in self._hints(event))
         batch = Changes()
         ahead = State(
-            ChainMap({}, self.state.docs),
+            Ahead(self.state.docs),
             dict(self.state.breakers),
             {record: dict(held) for record, held in self.state.holds.items()},
             {agent: dict(waiting) for agent, waiting in self.state.parked.items()},
@@ -201,7 +201,7 @@ class Controller:
         words: list[Command] = list(commands(self.state, changes, now))
         for job in changes.jobs:
             words += enqueue_commands(job, now)
-        self.store.commit(self.lead, words, cursor, now)
+        self.store.commit(self.lead, together(words), cursor, now)
         self._committed_at = now
         self.state.apply(changes)
         due = [at for at in changes.timers.values() if at is not None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -14,6 +13,7 @@ from revops_lite.ports import Crm
 from revops_lite.rules.merge import own
 from revops_lite.store.store import Store
 from revops_lite.times import ahead
+from revops_lite.values import replace
 
 log = logging.getLogger("revops.reader")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from revops_lite.engine import Changes, Missing, State, decide
@@ -17,6 +17,7 @@ from revops_lite.reader import Loader
 from revops_lite.registry import AgentSpec, load
 from revops_lite.store.store import Store
 from revops_lite.sweeper import page_of
+from revops_lite.values import replace
 
 NAME = "rehearsal"
 

@@ -7,7 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, cast
@@ -23,6 +23,7 @@ from revops_lite.reader import PATIENCE, plain
 from revops_lite.rules import fanout
 from revops_lite.store.store import Store
 from revops_lite.times import ahead
+from revops_lite.values import replace
 
 log = logging.getLogger("revops.sweeper")
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TextIO
+
+from msgspec.structs import asdict
 
 from revops_lite.clean import csv_cell, json_line
 from revops_lite.models import AuditEntry
 from revops_lite.times import stamp
 
 MASK = "•••"
-COLUMNS = ("seq", "id", *(field.name for field in fields(AuditEntry)))
+COLUMNS = ("seq", "id", *AuditEntry.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)

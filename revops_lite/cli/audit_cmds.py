@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from msgspec import structs
+
 from revops_lite import config
 from revops_lite.audit import export as exports
 from revops_lite.audit import folder
@@ -57,7 +59,7 @@ def place(settings: Settings) -> Path:
 
 
 def shape(entry: AuditEntry) -> dict[str, Any]:
-    return {**asdict(entry), "at": stamp(entry.at)}
+    return {**structs.asdict(entry), "at": stamp(entry.at)}
 
 
 def newest(installation: Installation, keep: Filter, limit: int | None, *, sealed: bool) -> list[AuditEntry]:

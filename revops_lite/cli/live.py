@@ -97,8 +97,9 @@ def _counts(run: Run) -> list[tuple[str, dict[str, int]]]:
 def told(changes: Changes) -> list[str]:
     """What of a commit is worth a line."""
     lines = []
+    newest = max((entry.at for entry in changes.audit), default=0.0)
     for value in changes.docs.values():
-        if isinstance(value, Run) and value.part_of is None and value.finished_at == _newest(changes):
+        if isinstance(value, Run) and value.part_of is None and value.finished_at == newest:
             took = (value.finished_at - value.trigger.time) * 1000
             lines.append(f"run {value.id} {value.workflow} {_about(value)}: {value.state} after {took:.0f} ms")
         elif isinstance(value, Review) and value.state is ReviewState.PENDING:
@@ -113,10 +114,6 @@ def _about(run: Run) -> str:
         return run.record
     counts = fanout.records(run.tally, run.expected)
     return f"{counts['total']} records" + "".join(f", {counts[k]} {k}" for k in ("failed", "held") if counts[k])
-
-
-def _newest(changes: Changes) -> float:
-    return max((entry.at for entry in changes.audit), default=0.0)
 
 
 class _Above:

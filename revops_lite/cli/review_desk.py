@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from revops_lite.cli.review_item import Seen
 from revops_lite.models import Event, Hold, Review
 from revops_lite.rules.governance import active_holds
 from revops_lite.store.views import Views
+from revops_lite.values import replace
 
 if TYPE_CHECKING:
     from revops_lite.installation import Installation

@@ -234,7 +234,7 @@ def _items(views: Views, writes: set[str]) -> list[Review]:
     pending = [item for item in views.pending() if item.write]
     own = views.many("write", sorted({item.write for item in pending if item.write and item.write not in writes}))
     undoes = {write.id: write.undoes for write in own if write is not None}
-    from dataclasses import replace
+    from revops_lite.values import replace
 
     return [
         item if item.write in writes else replace(item, write=undone)

@@ -31,7 +31,7 @@ def _views(installation: Installation) -> Views:
 
 def _with_answers(run: Run, parts: list[Run]) -> Run:
     """A step that gathers all records has one call: what that answered is the step's answer."""
-    from dataclasses import replace
+    from revops_lite.values import replace
 
     steps = dict(run.steps)
     for part in parts:

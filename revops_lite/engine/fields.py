@@ -10,7 +10,7 @@ from revops_lite.engine import effects, ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Claimed, FieldValue, Reason, ReviewState, Run, Step, Write, WriteState
 from revops_lite.policy import AgentPolicy
-from revops_lite.rules import arbitration, flow, governance
+from revops_lite.rules import arbitration, checkpoint, flow, governance
 from revops_lite.values import replace, same
 
 
@@ -110,7 +110,7 @@ def _judge(draft: Draft, run: Run, agent: AgentPolicy, asked: Asked) -> governan
         confidence=asked.confidence,
         agent=agent,
         policy=draft.rulebook.governance,
-        declared=tuple(agent.schema.model_fields) if agent.schema else (),
+        declared=checkpoint.fields_of(agent.schema),
         holds=draft.holds(asked.record),
         sent=draft.context(asked.record).sent,
         now=draft.now,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,20 @@ class State:
             waiting.pop(key, None)
             if there:
                 waiting[key] = None
+
+
+class Ahead(dict[Key, Any]):
+    """Documents that run ahead of others, which stay as they are."""
+
+    def __init__(self, behind: Mapping[Key, Any]) -> None:
+        super().__init__()
+        self._behind = behind
+
+    def __missing__(self, key: Key) -> Any:
+        return self._behind[key]
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in self._behind
 
 
 @dataclass

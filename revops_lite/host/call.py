@@ -78,13 +78,27 @@ class _Tries:
 
 
 def _with_retries(job: Job, spec: AgentSpec, end: float, tries: _Tries) -> Any:
+    """Most calls need no second one: what counts tries is made where the first has failed, and told of that."""
+    failed: list[Exception] = []
+    try:
+        return _once(job, spec, end, tries)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        failed.append(error)
+
+    def turn() -> Any:
+        if failed:
+            raise failed.pop()
+        return _once(job, spec, end, tries)
+
     again = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),
-        stop=tenacity.stop_after_attempt(max(1, job.attempts)) | tenacity.stop_before_delay(job.timeout),
+        stop=tenacity.stop_after_attempt(max(1, job.attempts)) | tenacity.stop_before_delay(end - time.monotonic()),
         wait=BACKOFF,
         reraise=True,
     )
-    return again(_once, job, spec, end, tries)
+    return again(turn)
 
 
 def _once(job: Job, spec: AgentSpec, end: float, tries: _Tries) -> Any:

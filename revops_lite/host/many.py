@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from revops_lite.host.call import Outcome
 from revops_lite.models import Job
 from revops_lite.queue.outcomes import result
+from revops_lite.values import replace
 
 FULL = 800_000  # bytes of answers after which the rest of the records goes back: all answers travel in one event
 OK = ("done", "skipped", "retry")
@@ -32,7 +32,7 @@ class Many:
             if self._in_a_row >= int(self.job.snapshot["stop_after"]) or self._size > FULL:
                 return
             about = call["about"]
-            yield dataclasses.replace(
+            yield replace(
                 self.job,
                 run=about["run"],
                 step=about["step"],

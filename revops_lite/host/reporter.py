@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 import time
@@ -11,6 +10,7 @@ from queue import Empty, SimpleQueue
 
 from revops_lite.errors import BusError, RevopsError
 from revops_lite.queue.work import Answer, Claim, Ending, WorkQueue
+from revops_lite.values import replace
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,7 @@ class Reporter:
             return
         id_ = f"{ending.event.id}|late|{ending.claim.execution}"
         try:
-            self._work.tell(
-                dataclasses.replace(ending.event, id=id_, type="step.late", data={"job": ending.claim.job_id})
-            )
+            self._work.tell(replace(ending.event, id=id_, type="step.late", data={"job": ending.claim.job_id}))
         except BusError as error:
             log.warning("%s", error)
 
@@ -111,7 +109,7 @@ class Reporter:
 def _unwritable(ending: Ending, error: Exception) -> Ending:
     """The same ending without its output."""
     if ending.event is None:
-        return dataclasses.replace(ending, error=UNWRITABLE)
+        return replace(ending, error=UNWRITABLE)
     problem = f"{UNWRITABLE}: {str(error)[:300]}"
     data = {**ending.event.data, "outcome": "invalid", "proposals": [], "error": "", "problems": [problem]}
-    return dataclasses.replace(ending, ok=False, event=dataclasses.replace(ending.event, data=data), error=UNWRITABLE)
+    return replace(ending, ok=False, event=replace(ending.event, data=data), error=UNWRITABLE)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import field
+
+from revops_lite.models.noun import Document, Noun
 from revops_lite.models.states import BreakerState, IntentState, Reason, ReviewState, WriteState
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Document, frozen=True):
     """One field's change: the row of `revops write list`."""
 
     id: str
@@ -32,8 +33,7 @@ class Write:
     replaces: str | None = None  # our write whose value stood there when this one was planned
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Document, frozen=True):
     """One CRM call for one record: several fields at once."""
 
     id: str
@@ -58,8 +58,7 @@ class Intent:
     doubted: bool = False  # the outcome of one of its calls has been unknown: it may still arrive
 
 
-@dataclass(frozen=True, slots=True)
-class Review:
+class Review(Document, frozen=True):
     """One item in quarantine, for a person to decide."""
 
     id: str
@@ -85,8 +84,7 @@ class Review:
     output: tuple[dict[str, Any], ...] = ()  # what a whole step answered, for edit and retry
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(Document, frozen=True):
     """Counts an agent's failures; open, it keeps further steps parked."""
 
     name: str
@@ -102,8 +100,7 @@ class Breaker:
     trying: tuple[str, ...] = ()  # "run|step" of the calls under way while it is not proven
 
 
-@dataclass(frozen=True, slots=True)
-class OutNotice:
+class OutNotice(Document, frozen=True):
     """A notice on its way to a channel."""
 
     id: str
@@ -120,8 +117,7 @@ class OutNotice:
     report: str = ""  # name of the page that belongs to it
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(Noun, frozen=True):
     """Who did what, to which record, by which rule."""
 
     at: float

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from revops_lite.models.noun import Document, Noun
+
 
 @dataclass(frozen=True, slots=True)
 class Flag:
@@ -41,8 +45,7 @@ class Report:
     html: str
 
 
-@dataclass(frozen=True, slots=True)
-class FieldValue:
+class FieldValue(Document, frozen=True):
     """One field of a record as the system holds it, and who wrote it."""
 
     value: Any
@@ -56,8 +59,7 @@ class FieldValue:
     write: str | None = None  # the write that brought it
 
 
-@dataclass(frozen=True, slots=True)
-class Proposed:
+class Proposed(Document, frozen=True):
     """A value that was withheld: visible, but nobody's fact yet."""
 
     value: Any
@@ -69,8 +71,7 @@ class Proposed:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFlag:
+class OpenFlag(Document, frozen=True):
     code: str
     severity: str
     detail: str
@@ -79,21 +80,19 @@ class OpenFlag:
     run: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(Document, frozen=True):
     """One line of a record's history: what an agent did to it."""
 
     at: float
     agent: str
     run: str | None
     outcome: str  # a StepState, or an event type such as "review.decided"
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
     confidence: float | None = None
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Noun, frozen=True):
     """A legal stop on a record, or on one of its fields ("*" is all of them)."""
 
     record: str
@@ -104,8 +103,7 @@ class Hold:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRun:
+class OpenRun(Document, frozen=True):
     """A run that works on a record now: its urgency, for whoever else looks at the record."""
 
     workflow: str
@@ -113,21 +111,22 @@ class OpenRun:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Document, frozen=True):
     """Everything the system knows about one record. Only the controller changes it."""
 
     record: str
     version: int = 0
-    fields: dict[str, FieldValue] = field(default_factory=dict)
-    proposed: dict[str, Proposed] = field(default_factory=dict)
-    flags: dict[str, OpenFlag] = field(default_factory=dict)
+    fields: dict[str, FieldValue] = msgspec.field(default_factory=dict)
+    proposed: dict[str, Proposed] = msgspec.field(default_factory=dict)
+    flags: dict[str, OpenFlag] = msgspec.field(default_factory=dict)
     history: tuple[Touch, ...] = ()
-    runs: dict[str, OpenRun] = field(default_factory=dict)
+    runs: dict[str, OpenRun] = msgspec.field(default_factory=dict)
     sent: tuple[float, ...] = ()  # decision times of CRM writes within the last hour
     intents: tuple[str, ...] = ()  # CRM calls under way, in the order they have to be made
     known: bool = False  # the CRM (or an event) has given it first values
-    told: dict[str, float] = field(default_factory=dict)  # "reader|code" -> when that reader was told of that flag
+    told: dict[str, float] = msgspec.field(
+        default_factory=dict
+    )  # "reader|code" -> when that reader was told of that flag
     local: bool = False  # the CRM does not hold it: its values live here only, and nothing is written there
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from revops_lite.models.noun import Document, Noun
 from revops_lite.models.states import RunState, StepState
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Noun, frozen=True):
     """Something that happened (CloudEvents attributes, plus cause, run and hop)."""
 
     id: str
@@ -17,14 +19,13 @@ class Event:
     subject: str  # the record: "lead:42"
     source: str  # "cli", "client", "crm", "host", "writer", "controller", ...
     time: float  # when it happened, by the clock of the one who tells
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
     cause: str | None = None  # id of the event that led to this one
     run: str | None = None
     hop: int = 0  # how many of our own runs lie between this and the outside
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Document, frozen=True):
     """One agent's turn in a run. The graph (`after`) is frozen into the run when it starts."""
 
     name: str
@@ -37,27 +38,25 @@ class Step:
     started_at: float | None = None
     finished_at: float | None = None
     due: float | None = None  # a Retry's next try
-    confidence: dict[str, float] = field(default_factory=dict)
+    confidence: dict[str, float] = msgspec.field(default_factory=dict)
     because: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
     problems: tuple[str, ...] = ()
-    versions: dict[str, int] = field(default_factory=dict)  # record -> context version in its snapshot
+    versions: dict[str, int] = msgspec.field(default_factory=dict)  # record -> context version in its snapshot
     when: str | None = None  # "flagged": only for records with an open flag
     gather: str | None = None  # one call for several records: "all", or by what they are gathered
     alone: bool = False  # a host died with it and others: it goes in a job of its own
     asked: int = 0  # how often its agent has asked for another try
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Document, frozen=True):
     id: str
     type: str
     source: str
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Document, frozen=True):
     """What one of several parallel steps says about a field; `before` stood there before the first of them spoke."""
 
     value: Any
@@ -77,8 +76,7 @@ class Over:
     where: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Document, frozen=True):
     """A related record as the sweep found it: what every step of the run is shown of it.
 
     `known`: the system had a context of it; the rest of `shown` stands for that. Else it has none until somebody
@@ -89,11 +87,10 @@ class Seen:
     known: bool
     created_at: float = 0.0
     updated_at: float = 0.0
-    edited: dict[str, float] = field(default_factory=dict)
+    edited: dict[str, float] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Document, frozen=True):
     """Some of the records of a fan-out, with what is related to them."""
 
     id: str
@@ -103,8 +100,7 @@ class Page:
     seen: dict[str, Seen]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Document, frozen=True):
     """One execution of a workflow for one trigger.
 
     A fan-out has a part for each record it sweeps and for each group it gathers: a run of its own, with `part_of`.
@@ -118,7 +114,7 @@ class Run:
     steps: dict[str, Step]
     state: RunState = RunState.RUNNING
     include: tuple[str, ...] = ()
-    related: dict[str, tuple[str, ...]] = field(default_factory=dict)  # role ("company") -> records
+    related: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # role ("company") -> records
     loaded: bool = False
     loads: int = 0  # how often its records were asked for again: by `run retry`, before they had come
     finished_at: float | None = None
@@ -130,22 +126,23 @@ class Run:
     reviews: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()  # intents and notices not yet confirmed
     waits_for: tuple[str, ...] = ()  # review items that stop it
-    seed: dict[str, Any] = field(default_factory=dict)  # the trigger's data: first values of an unknown record
+    seed: dict[str, Any] = msgspec.field(default_factory=dict)  # the trigger's data: first values of an unknown record
     note: str = ""
-    claims: dict[str, tuple[Claimed, ...]] = field(default_factory=dict)  # "record|field" -> of parallel steps
+    claims: dict[str, tuple[Claimed, ...]] = msgspec.field(default_factory=dict)  # "record|field" -> of parallel steps
     # -- of a fan-out, and of its parts --
     over: Over | None = None  # what it sweeps: it is a fan-out, and `steps` sum up those of its parts
     as_of: float | None = None  # when the sweep began: the `now` of all its snapshots
     pages: int = 0  # how many pages of records have come
     expected: int = 0  # how many records the sweep has found, until all of them have come
-    tally: dict[str, dict[str, int]] = field(default_factory=dict)  # a step, or "records" -> state -> how many parts
+    tally: dict[str, dict[str, int]] = msgspec.field(
+        default_factory=dict
+    )  # a step, or "records" -> state -> how many parts
     part_of: str | None = None  # of a part: the whole
     page: str | None = None  # of a record's part: the page it came with
     members: tuple[str, ...] = ()  # of a group's part: its records
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Noun, frozen=True):
     """One agent call, handed to RQ. The snapshot travels inside."""
 
     id: str

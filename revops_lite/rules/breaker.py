@@ -12,12 +12,12 @@ says nothing new. The caller keeps `proven` and `trying`; they are never touched
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 from typing import Literal
 
 from revops_lite.models import Breaker, BreakerState
 from revops_lite.policy import BreakerPolicy
+from revops_lite.values import replace
 
 Gate = Literal["go", "probe", "park"]
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from math import isfinite, isnan
 from operator import gt, lt
 from reprlib import Repr
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from revops_lite.policy import FieldPolicy
 
 MAX_BYTES = 1_000_000  # of all values as JSON
+CERTAINLY_FEW = MAX_BYTES // 32  # parts and letters of which each takes 26 bytes at most as JSON
 MAX_DEPTH = 32
 INTEGER_BITS = 63  # beyond, CRMs and JSON readers silently round
 MAX_PROBLEMS = 50
@@ -47,7 +49,7 @@ def check(
     problems = _undeclared(proposed, schema)
     if schema is None or not proposed:
         return _refused(problems) if problems else Checked({}, ())
-    declared = {name: value for name, value in proposed.items() if name in schema.model_fields}
+    declared = {name: value for name, value in proposed.items() if name in fields_of(schema)}
     unfit = _unfit(declared)
     problems += unfit.values()
     found: dict[str, Any] = {}
@@ -58,6 +60,16 @@ def check(
     return _refused(problems) if problems else Checked(found, ())
 
 
+def fields_of(schema: type[BaseModel] | None) -> frozenset[str]:
+    """The names of the fields that an agent declares."""
+    return _declared(schema) if schema is not None else frozenset()
+
+
+@lru_cache(maxsize=256)  # pydantic takes its time to tell, and is asked for every value
+def _declared(schema: type[BaseModel]) -> frozenset[str]:
+    return frozenset(schema.model_fields)
+
+
 def _refused(problems: list[str]) -> Checked:
     more = len(problems) - MAX_PROBLEMS
     kept = problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"and {more} more problems"]
@@ -65,7 +77,7 @@ def _refused(problems: list[str]) -> Checked:
 
 
 def _undeclared(values: Mapping[str, Any], schema: type[BaseModel] | None) -> list[str]:
-    declared = schema.model_fields if schema is not None else ()
+    declared = fields_of(schema)
     return [f"field {_shown(name)} is not declared by this agent" for name in values if name not in declared]
 
 
@@ -83,6 +95,8 @@ def _unfit(values: Mapping[str, Any]) -> dict[str, str]:
             problems[name] = f"{_label(name)}: {problem} (got {_shown(value)})"
         if budget < 0:
             return {"": f"the values are larger than {MAX_BYTES:,} bytes"}
+    if MAX_BYTES - budget < CERTAINLY_FEW:
+        return problems
     fit = {name: value for name, value in values.items() if name not in problems}
     size = len(json.dumps(fit, ensure_ascii=False).encode())
     return {"": f"the values have {size:,} bytes, at most {MAX_BYTES:,} are allowed"} if size > MAX_BYTES else problems

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from revops_lite.models import Run, RunState, Step, StepState
+from revops_lite.values import replace
 
 RECORDS, GROUPS = "records", "groups"  # the rows of a tally that count parts by their own state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
 from revops_lite.models import RunState, Step, StepState
@@ -81,20 +82,26 @@ def concurrent(steps: Mapping[str, Step], name: str) -> frozenset[str]:
     """The steps that neither lead to this one nor follow it: nobody says which of them speaks first."""
     if len(steps) == 1:
         return frozenset()
-    before = _leading_to(steps, name)
+    return _concurrent(tuple((other, step.after) for other, step in steps.items()), name)
+
+
+@lru_cache(maxsize=1024)  # asked for every value; an installation has a few graphs
+def _concurrent(graph: tuple[tuple[str, tuple[str, ...]], ...], name: str) -> frozenset[str]:
+    after = dict(graph)
+    before = _leading_to(after, name)
     return frozenset(
-        other for other in steps if other != name and other not in before and name not in _leading_to(steps, other)
+        other for other in after if other != name and other not in before and name not in _leading_to(after, other)
     )
 
 
-def _leading_to(steps: Mapping[str, Step], name: str) -> set[str]:
+def _leading_to(after: Mapping[str, Sequence[str]], name: str) -> set[str]:
     found: set[str] = set()
-    ahead = list(steps[name].after) if name in steps else []
+    ahead = list(after.get(name, ()))
     while ahead:
         step = ahead.pop()
-        if step not in found and step in steps:
+        if step not in found and step in after:
             found.add(step)
-            ahead += steps[step].after
+            ahead += after[step]
     return found
 
 

@@ -11,6 +11,7 @@ from revops_lite.models import Hold, Mode, Reason
 from revops_lite.policy import AgentPolicy, FieldPolicy, Governance, PayPeriods
 
 HOUR = 3600.0
+UNRULED = FieldPolicy()  # of a field that the configuration does not name
 Answer = Literal["allow", "withhold", "deny", "shadow", "off"]
 
 
@@ -48,7 +49,7 @@ def judge(
     the decision times of the record's CRM write calls; `shadow` is the run's. Never raises.
     """
     del value  # no rule looks at it: what it may be is the checkpoint's business
-    rules = policy.fields.get(f"{kind}.{field}", FieldPolicy())
+    rules = policy.fields.get(f"{kind}.{field}", UNRULED)
     if field not in declared:
         return Verdict("deny", None, f"{field} is not among the fields that {agent.name} declares")
     return (

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.models import Context, CrmRecord, FieldValue
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 CRM, PERSON, EVENT = "crm", "person", "event"
 LAG = 120.0  # seconds for which a CRM may go on showing what stood there before our write

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import ValidationError
 from redis import Redis
 
 from revops_lite.models import AuditEntry
@@ -76,7 +75,7 @@ def read_entry(id_: str, raw: bytes) -> AuditEntry:
     """The entry behind its bytes. What cannot be read becomes an entry of its own, `audit.unreadable`."""
     try:
         entry: AuditEntry = codec.load("audit", raw)
-    except ValidationError:
+    except ValueError:
         at = int(id_.partition("-")[0]) / 1000
         return AuditEntry(at, "audit.unreadable", "redis", note=raw[:500].decode("utf-8", "backslashreplace"))
     return entry

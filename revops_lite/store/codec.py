@@ -1,10 +1,10 @@
-"""Values to JSON bytes and back, one adapter per noun."""
+"""Values to JSON bytes and back, one decoder per noun."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
+import msgspec
 from pydantic_core import from_json, to_json
 
 from revops_lite.models import (
@@ -21,29 +21,42 @@ from revops_lite.models import (
     Write,
 )
 
-ADAPTERS: dict[str, TypeAdapter[Any]] = {
-    "event": TypeAdapter(Event),
-    "run": TypeAdapter(Run),
-    "page": TypeAdapter(Page),
-    "write": TypeAdapter(Write),
-    "intent": TypeAdapter(Intent),
-    "review": TypeAdapter(Review),
-    "notice": TypeAdapter(OutNotice),
-    "context": TypeAdapter(Context),
-    "breaker": TypeAdapter(Breaker),
-    "hold": TypeAdapter(Hold),
-    "audit": TypeAdapter(AuditEntry),
+KINDS: dict[str, type] = {
+    "event": Event,
+    "run": Run,
+    "page": Page,
+    "write": Write,
+    "intent": Intent,
+    "review": Review,
+    "notice": OutNotice,
+    "context": Context,
+    "breaker": Breaker,
+    "hold": Hold,
+    "audit": AuditEntry,
 }
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(noun) for kind, noun in KINDS.items()}
+_ENCODER = msgspec.json.Encoder()
 
 
 def dump(value: Any) -> bytes:
-    """JSON of a noun or of plain JSON values; NaN and infinities become null and never travel."""
-    return to_json(value, inf_nan_mode="null")
+    """JSON of a noun or of plain JSON values; NaN and infinities become null and never travel.
+
+    Raises ValueError for text with half a surrogate pair, or what is no JSON at all.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except TypeError:  # what only pydantic can write: somebody's own models, keys that are no text
+        return to_json(value, inf_nan_mode="null", fallback=msgspec.structs.asdict)
 
 
 def load(kind: str, raw: bytes) -> Any:
-    """The noun of that kind. Raises pydantic's ValidationError for bytes that are none."""
-    return ADAPTERS[kind].validate_json(raw)
+    """The noun of that kind. Raises ValueError for bytes that are none."""
+    try:
+        return _DECODERS[kind].decode(raw)
+    except msgspec.MsgspecError:
+        # What is JSON for others may hold more than a double, or halves of surrogate pairs: read once more, by one who
+        # takes that.
+        return restore(kind, from_json(to_json(from_json(raw), inf_nan_mode="null")))
 
 
 def plain(raw: bytes) -> Any:
@@ -53,4 +66,4 @@ def plain(raw: bytes) -> Any:
 
 def restore(kind: str, values: dict[str, Any]) -> Any:
     """The noun of that kind from plain values."""
-    return ADAPTERS[kind].validate_python(values)
+    return msgspec.convert(values, KINDS[kind])

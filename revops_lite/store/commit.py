@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from revops_lite.engine.ids import agent_tag
@@ -18,6 +18,8 @@ RUN_ENDED = ("finished", "failed", "cancelled", "rolled_back")
 UNDER_WAY = ("sending", "in_doubt")  # the call to the CRM may still arrive
 INTENT_ENDED = ("applied", "failed", "conflict", "cancelled")
 WORDS = 1_000  # of one command: Lua cannot unpack more than some thousands
+# Commands that take as many members as there are, and how many words stand before those.
+HEADS = {"ZADD": 2, "ZREM": 2, "SADD": 2, "RPUSH": 2, "SETS": 2, "XADDS": 3, "TELL": 4}
 
 
 def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
@@ -30,7 +32,7 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
             yield from _context(old, value, now)
         else:
             ttl = keys.DOC_TTL[kind] if over(value) and kind != "page" else keys.OPEN_TTL
-            yield ("SET", keys.doc(kind, id_), codec.dump(value), "EX", ttl)
+            yield ("SETS", ttl, keys.doc(kind, id_), codec.dump(value))
             yield from _indexes(kind, id_, old, value)
             if isinstance(value, Intent) and value.tries and value.state not in UNDER_WAY:
                 # How the call ended is on record: a hold that has waited for it may say that it is in force.
@@ -38,11 +40,10 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
     yield from _lifetimes(before, changes)
     yield from _small(before, changes)
     for event in changes.events:
-        raw = codec.dump(event)  # whatever its size: refusing our own decision would stop every later one
-        yield ("XADD", keys.EVENTS, "*", "e", raw)
-        yield ("PUBLISH", keys.CHANNEL, raw)
+        # Whatever its size: refusing our own decision would stop every later one.
+        yield ("TELL", keys.EVENTS, "e", keys.CHANNEL, codec.dump(event))
     for entry in changes.audit:
-        yield ("XADD", keys.AUDIT, "*", "a", codec.dump(entry))
+        yield ("XADDS", keys.AUDIT, "a", codec.dump(entry))
     yield from counting(changes.audit, now)
 
 
@@ -176,7 +177,28 @@ def _open(value: Any) -> dict[str, bool]:
             return {}
 
 
-def flat(commands: list[Command]) -> list[Any]:
+def together(commands: Iterable[Command]) -> list[list[Any]]:
+    """The same with fewer commands: those that differ in their members only become one, where the first of them stood.
+
+    To be used on one decision's commands, of which no two say different things about the same member.
+    """
+    found: list[list[Any]] = []
+    by_head: dict[tuple[Any, ...], list[Any]] = {}
+    for command in commands:
+        size = HEADS.get(command[0])
+        if size is None:
+            found.append(list(command))
+            continue
+        head = command[:size]
+        words = by_head.get(head)
+        if words is None or len(words) >= WORDS:
+            words = by_head[head] = list(head)
+            found.append(words)
+        words += command[size:]
+    return found
+
+
+def flat(commands: Iterable[Sequence[Any]]) -> list[Any]:
     """Commands as the commit script takes them: each behind the number of its words."""
     words: list[Any] = []
     for command in commands:

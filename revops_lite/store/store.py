@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -17,10 +17,11 @@ from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent
 from revops_lite.store import codec, keys
 from revops_lite.store.audit import trim_limit
 from revops_lite.store.client import bus_errors
-from revops_lite.store.commit import Command, flat, read_context
+from revops_lite.store.commit import flat, read_context
 from revops_lite.store.events import FIELD, decode_event, encode_event
 from revops_lite.store.metrics import beats
 from revops_lite.store.scripts import Script
+from revops_lite.values import replace
 
 SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller counts as gone
 
@@ -106,7 +107,7 @@ class Store:
         """The controller stops in good order: the next one need not wait. Raises Fenced where it is there already."""
         self.commit(lead, [("HSET", keys.CONTROLLER, "owner", "")], None, now)
 
-    def commit(self, lead: Lead, commands: list[Command], cursor: str | None, now: float) -> None:
+    def commit(self, lead: Lead, commands: Sequence[Sequence[Any]], cursor: str | None, now: float) -> None:
         """All commands or none; afterwards `lead` has moved on. Raises Fenced when another controller took over."""
         marks = list(beats(lead.marked, now))
         try:
@@ -143,15 +144,20 @@ class Store:
     def load(self, wanted: Iterable[Key]) -> dict[Key, Any]:
         """Documents by kind and id; None for what Redis does not hold. One round trip."""
         wanted = list(wanted)
+        docs = [(kind, id_) for kind, id_ in wanted if kind != "context"]
+        records = [id_ for kind, id_ in wanted if kind == "context"]
         with bus_errors():
             pipe = self.redis.pipeline(transaction=False)
-            for kind, id_ in wanted:
-                if kind == "context":
-                    pipe.hgetall(keys.context(id_))
-                else:
-                    pipe.get(keys.doc(kind, id_))
+            if docs:
+                pipe.mget([keys.doc(kind, id_) for kind, id_ in docs])
+            for record in records:
+                pipe.hgetall(keys.context(record))
             found = pipe.execute()
-        return {key: _document(key[0], raw) for key, raw in zip(wanted, found, strict=True)}
+        raws = found.pop(0) if docs else []
+        return {
+            **{key: codec.load(key[0], raw) if raw is not None else None for key, raw in zip(docs, raws, strict=True)},
+            **{("context", record): read_context(raw) for record, raw in zip(records, found, strict=True)},
+        }
 
     def opened(self, kind: str) -> list[str]:
         """Ids of unfinished runs, loads, intents, notices or reviews, oldest first."""
@@ -257,12 +263,6 @@ class Store:
         with bus_errors():
             found = self.redis.xrevrange(keys.AUDIT, count=limit)
         return [codec.load("audit", fields[b"a"]) for _, fields in reversed(found)]
-
-
-def _document(kind: str, raw: Any) -> Any:
-    if kind == "context":
-        return read_context(raw)
-    return codec.load(kind, raw) if raw is not None else None
 
 
 def _entries(found: Iterable[Any]) -> list[Entry]:

@@ -301,9 +301,8 @@ def echo_unknown() -> None:
 @bug
 def slots_without_compare() -> None:
     """A slot is told, and the schedule moved on after that; each telling has an id of its own."""
-    from dataclasses import replace
-
     from revops_lite.queue import scheduler
+    from revops_lite.values import replace
 
     edit_script("fire", "redis.call('ZADD', KEYS[1], ARGV[4], ARGV[1])", "")
     made = scheduler.slot_event
@@ -367,10 +366,10 @@ def undeclared_is_taken() -> None:
 def decided_twice() -> None:
     """The second decision of an item counts like the first."""
     import sys
-    from dataclasses import replace
 
     from revops_lite.engine import reviews
     from revops_lite.models import ReviewState
+    from revops_lite.values import replace
 
     def decided(draft: Any) -> None:
         find = draft.review

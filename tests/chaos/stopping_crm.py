@@ -15,7 +15,6 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from revops_lite.models import CrmChange
 from revops_lite.ports import CrmAbilities, CrmCall
 from revops_lite.store import keys
 from revops_lite.store.store import Store
+from revops_lite.values import replace
 
 POINTS = ("before the gate", "behind the gate", "in the call", "after the call", "before a commit")
 

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from revops_lite.notify.file import FileChannel
 from revops_lite.notify.slack import SlackBot, SlackWebhook
 from revops_lite.notify.webhook import WebhookChannel
 from revops_lite.ports import Channel
+from revops_lite.values import replace
 
 SECRET = "canary-7f3a"
 NOTICE = OutNotice("n1", "key-1", "sales", "Deal slipped", "Acme\nmoved to May", 1_750_000_000.0, "r1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from revops_lite.policy import WorkflowDef
 from revops_lite.store import events
 from revops_lite.store.store import Store
 from revops_lite.sweeper import AT_ONCE, PAGE, Sweeper
+from revops_lite.values import replace
 
 RELATIONS = {"contact.deal_id": "deal", "deal.owner_id": "owner"}
 OPEN = Over("deal", {"is_closed": False})

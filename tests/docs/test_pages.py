@@ -6,7 +6,6 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
@@ -14,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import typer.main
+from msgspec.structs import fields
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -24,6 +24,7 @@ from revops_lite.cli.app import app
 from revops_lite.config import seconds
 from revops_lite.config.tables import Config
 from revops_lite.engine.decide import HANDLERS
+from revops_lite.models.noun import Noun
 
 # ---- settings ----------------------------------------------------------------------------------------------------
 
@@ -158,10 +159,9 @@ def test_the_readme_names_only_options_that_are_there() -> None:
 
 def example(kind: Any) -> Any:
     """Any value of a type, made of its first fields' types: enough to see which keys a shape has."""
-    if hasattr(kind, "__dataclass_fields__"):
+    if isinstance(kind, type) and issubclass(kind, Noun):
         hints = get_type_hints(kind)
-        given = [f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-        return kind(**{field.name: example(hints[field.name]) for field in given})
+        return kind(**{field.name: example(hints[field.name]) for field in fields(kind) if field.required})
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return next(iter(kind))
     simple = {str: "x", int: 1, float: 1.0, bool: False, dict: {}, tuple: (), NoneType: None}
@@ -176,7 +176,7 @@ SHAPES = {
     "record": lambda: shapes.record(example(models.Context), [], history=True),
     "hold": lambda: shapes.hold(example(models.Hold)),
     "breaker": lambda: shapes.breaker(example(models.Breaker)),
-    "audit entry": lambda: {field.name: None for field in fields(models.AuditEntry)},
+    "audit entry": lambda: dict.fromkeys(models.AuditEntry.__struct_fields__),
 }
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from engine_review import FLAG, INSPECT, Review, deals, proven
 from engine_stage import Stage, fragile, rulebook, step
 from revops_lite.models import Breaker
 from revops_lite.policy import StepDef
+from revops_lite.values import replace
 
 
 def without(stage: Stage, agent: str) -> None:

@@ -6,7 +6,6 @@ value is nobody's fact; and (the stage checks it with every event) deciding twic
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -17,6 +16,7 @@ from engine_stage import Stage, agent, fragile, rulebook, step
 from revops_lite.models import Context, Event, Job, Review, Run, Step, Write, WriteState
 from revops_lite.policy import FieldPolicy, Governance
 from revops_lite.rules import flow
+from revops_lite.values import replace
 
 ENDED = ("finished", "failed", "cancelled", "rolled_back")
 RECORDS = ("lead:1", "lead:2")

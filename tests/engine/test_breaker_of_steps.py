@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from engine_stage import LEAD, Stage, fragile, rulebook, step
 from revops_lite.models import Breaker, OutNotice
+from revops_lite.values import replace
 
 
 def stage_with(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.ids import run_id
 from revops_lite.models import Intent
 from revops_lite.policy import Rulebook
+from revops_lite.values import replace
 
 ITSELF = "workflow:flow"
 SLOT = "1970-01-01T00:15:00.000Z"

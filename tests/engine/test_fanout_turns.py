@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from revops_lite.engine.ids import part_id, run_id
 from revops_lite.models import Page, Run
 from revops_lite.policy import StepDef
 from revops_lite.rules import fanout
+from revops_lite.values import replace
 
 FAILED = {"outcome": "failed", "error": "ValueError: no"}
 

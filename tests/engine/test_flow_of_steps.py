@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from engine_stage import LEAD, Stage, agent, rulebook, step
 from revops_lite.engine.ids import run_id
 from revops_lite.models import OutNotice, Review, Run, Write
 from revops_lite.policy import WorkflowDef
+from revops_lite.values import replace
 
 THREE = (step("a"), step("b", "a"), step("c", "b"))
 

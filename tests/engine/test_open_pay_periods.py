@@ -3,7 +3,6 @@ it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from engine_stage import LEAD, Stage, agent, rulebook, step
 from revops_lite.models import Hold, Review, Write
 from revops_lite.policy import Governance, PayPeriod, PayPeriods
+from revops_lite.values import replace
 
 START, END = 900.0, 1100.0  # a stage's clock begins at 1000
 RULE = "lead.size pays in the open pay period Q4; only a person may change it"

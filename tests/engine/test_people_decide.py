@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from engine_stage import LEAD, Stage, agent, rulebook, step
 from revops_lite.models import FieldValue, Hold, Mode, OutNotice, Review, Write
 from revops_lite.policy import FieldPolicy, Governance
+from revops_lite.values import replace
 
 UNSURE = 0.5
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from engine_play import LEAD, Answer, Play
 from revops_lite.models import Event, FieldValue, Hold, Intent, Review, Run, Write
 from revops_lite.policy import AgentPolicy, Governance, Rulebook, StepDef, WorkflowDef
+from revops_lite.values import replace
 
 
 def game(on_failure: str = "keep") -> Play:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from revops_lite.notify.file import FileChannel
 from revops_lite.notify.slack import SlackWebhook
 from revops_lite.outbox import Outbox
 from revops_lite.ports import Channel
+from revops_lite.values import replace
 
 START = 1_750_000_000.0
 

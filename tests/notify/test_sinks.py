@@ -9,7 +9,6 @@ import re
 import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -31,6 +30,7 @@ from revops_lite.notify.http import retry_after
 from revops_lite.notify.report import ReportChannel, file_name
 from revops_lite.notify.slack import SlackBot, SlackWebhook
 from revops_lite.notify.webhook import WebhookChannel, is_public
+from revops_lite.values import replace
 
 NOW = 1_750_000_000.0
 NOTICE = OutNotice("n1", "key-1", "sales", "Deal slipped", "Acme\nmoved to May", NOW, "r1")

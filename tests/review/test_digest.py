@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from revops_lite.engine.decide import HANDLERS
 from revops_lite.errors import BusError
 from revops_lite.models import Event, OutNotice, Reason, Review
 from revops_lite.policy import Rulebook
+from revops_lite.values import replace
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "engine"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from revops_lite.cli.review_item import (
     whole,
 )
 from revops_lite.models import Hold, Reason, Review, ReviewState
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 NOW = 10_000.0
 FIELD = Review(

@@ -1,6 +1,5 @@
 """Which of several values for one field stands: a table of cases, and what holds for all of them."""
 
-from dataclasses import replace
 from itertools import permutations
 from math import inf, nan
 from typing import Any
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from revops_lite.models import FieldValue
 from revops_lite.policy import FieldPolicy, Governance
 from revops_lite.rules.arbitration import Claim, arbitrate, conflicts
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0

@@ -1,6 +1,6 @@
 """Whether an agent may be called: every transition, and a naive model that counts on its fingers."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from revops_lite.models import Breaker, BreakerState
 from revops_lite.policy import BreakerPolicy
 from revops_lite.rules.breaker import failed, force_open, gate, opened, probing, reset, succeeded
+from revops_lite.values import replace
 
 POLICY = BreakerPolicy(failures=3, cooldown=10.0, cap=35.0)
 WINDOW = BreakerPolicy(failures=3, cooldown=10.0, within=60.0)

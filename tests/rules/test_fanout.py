@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from revops_lite.models import Run, RunState, Step, StepState, Trigger
 from revops_lite.rules import fanout
+from revops_lite.values import replace
 
 TRIGGER = Trigger("e", "t", "cli", 0.0)
 NAMES = ("inspect", "forecast")

@@ -1,6 +1,5 @@
 """Whether a proposed value may be written, and which rule says so."""
 
-from dataclasses import replace
 from math import inf, nan
 from typing import Any
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from revops_lite.models import Hold, Mode, Reason
 from revops_lite.policy import AgentPolicy, FieldPolicy, Governance, PayPeriod, PayPeriods
 from revops_lite.rules.governance import Verdict, active_holds, in_window, judge
+from revops_lite.values import replace
 
 NOW = 1_800_000_000.0
 AGENT = AgentPolicy("enrichment", "agents.enrichment:enrich")

@@ -1,6 +1,5 @@
 """What a read of the CRM changes in what we know, and what of it is only our own echo."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 from revops_lite.models import Context, CrmRecord, FieldValue
 from revops_lite.rules.merge import LAG, merge, own
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 ASKED, NOW = 1000.0, 1001.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from revops_lite.engine.state import Changes, State
@@ -34,6 +33,7 @@ from revops_lite.models import (
 )
 from revops_lite.store.commit import commands
 from revops_lite.store.store import Lead, Store
+from revops_lite.values import replace
 
 LEAD = "lead:1"
 HOSTILE = ("", " ", "|", "a|b", "*", "v:x", "\x00", "\r\n+OK\r\n", "{tag}", "ünï☃", "x" * 2000, "'; flushall; --")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
@@ -15,6 +14,7 @@ from revops_lite.store import keys
 from revops_lite.store.events import MAX_BYTES
 from revops_lite.store.scripts import Script
 from revops_lite.store.store import Store
+from revops_lite.values import replace
 from store_nouns import HOSTILE, event
 
 AT_ONCE = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from revops_lite.models import AuditEntry, BreakerState
 from revops_lite.store import keys
 from revops_lite.store.commit import commands
 from revops_lite.store.store import SILENT_AFTER, Lead, Store
+from revops_lite.values import replace
 from store_nouns import breaker, context, event, hold, put, run
 
 NOW = 1000.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from revops_lite.models import Context, IntentState, ReviewState, Run, RunState,
 from revops_lite.store import keys
 from revops_lite.store.commit import commands
 from revops_lite.store.store import Lead, Store
+from revops_lite.values import replace
 from store_nouns import HOSTILE, LEAD, context, docs, intent, notice, put, review, run, write
 
 EACH = [run(), write(), intent(), review(), notice(), context()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from revops_lite.store import codec, keys
 from revops_lite.store.commit import commands
 from revops_lite.store.store import Lead, Store
 from revops_lite.store.views import PAGE, Views
+from revops_lite.values import replace
 from store_nouns import docs, put, run
 
 DAY = 86_400

@@ -4,7 +4,6 @@ nothing is sent twice, and nothing waits for ever."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from revops_lite.queue.work import EventSink
 from revops_lite.reader import Loader, Poller
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
 from revops_lite.store.store import Lead, Store
+from revops_lite.values import replace
 from revops_lite.writer import Terms, Writer
 from store_nouns import context, intent, put
 

@@ -11,12 +11,19 @@
 
 local claim, k, now, stamp, ttl, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local job_prefix, execution_prefix, executions_prefix = ARGV[7], ARGV[8], ARGV[9]
-local taken, paused = {}, {}
+local taken, paused, members = {}, {}, {}
 
 local function read(key)
   local found = redis.pcall('HMGET', key, 'data', 'status', 'recoveries')
   if found.err then return {} end
   return found
+end
+
+-- One command for all members: each by itself costs more than its work.
+local function call_with(verb, key, words)
+  for first = 1, #words, 1000 do
+    redis.call(verb, key, unpack(words, first, math.min(first + 999, #words)))
+  end
 end
 
 if redis.call('HGET', KEYS[1], 'claim') == claim then
@@ -38,37 +45,49 @@ if KEYS[3] ~= '' then
   for _, tag in ipairs(redis.call('SMEMBERS', KEYS[3])) do paused[tag] = true end
 end
 
+-- Marks a job as started; false for an id without a readable, queued job behind it.
+local function start(job, queue)
+  local job_key = job_prefix .. job
+  local found = string.match(job, '^[%w_-]+$') and read(job_key) or {}
+  if not found[1] or found[2] ~= 'queued' then return false end
+  local execution = claim .. '.' .. (#taken + 1)
+  local member = job .. ':' .. execution
+  local execution_key = execution_prefix .. member
+  redis.call('HSET', execution_key, 'id', execution, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
+             'worker_name', worker, 'queue', queue)
+  redis.call('EXPIRE', execution_key, ttl)
+  redis.call('ZADD', executions_prefix .. job, tonumber(now) + ttl, execution)
+  redis.call('EXPIRE', executions_prefix .. job, ttl)
+  redis.call('HSET', job_key, 'status', 'started', 'started_at', stamp, 'last_heartbeat', stamp, 'worker_name', worker)
+  taken[#taken + 1] = {job, execution, queue, found[1], tonumber(found[3] or '0') or 0}
+  return member
+end
+
 for i = 4, #KEYS, 2 do
-  local queue = ARGV[8 + i / 2]
-  local aside = {}
-  while #taken < k do
-    local job = redis.call('LPOP', KEYS[i])
-    if not job then break end
-    local job_key = job_prefix .. job
-    local found = string.match(job, '^[%w_-]+$') and read(job_key) or {}
-    if paused[string.match(job, '^[^-]+%-([^-]+)%-')] then
-      aside[#aside + 1] = job
-    elseif found[1] and found[2] == 'queued' then
-      local execution = claim .. '.' .. (#taken + 1)
-      local member = job .. ':' .. execution
-      local execution_key = execution_prefix .. member
-      redis.call('HSET', execution_key, 'id', execution, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
-                 'worker_name', worker, 'queue', queue)
-      redis.call('EXPIRE', execution_key, ttl)
-      redis.call('ZADD', executions_prefix .. job, tonumber(now) + ttl, execution)
-      redis.call('EXPIRE', executions_prefix .. job, ttl)
-      -- Without an end: RQ's own clean-up would fail an entry that has run out, and nobody would hear of it.
-      redis.call('ZADD', KEYS[i + 1], '+inf', member)
-      redis.call('SADD', KEYS[2], member)
-      redis.call('HSET', job_key, 'status', 'started', 'started_at', stamp, 'last_heartbeat', stamp,
-                 'worker_name', worker)
-      taken[#taken + 1] = {job, execution, queue, found[1], tonumber(found[3] or '0') or 0}
+  local aside, started = {}, {}
+  local waiting = #taken < k and redis.call('LPOP', KEYS[i], k - #taken)
+  while waiting do
+    for _, job in ipairs(waiting) do
+      if paused[string.match(job, '^[^-]+%-([^-]+)%-')] then
+        aside[#aside + 1] = job
+      else
+        local member = start(job, ARGV[8 + i / 2])
+        if member then
+          members[#members + 1] = member
+          -- Without an end: RQ's own clean-up would fail an entry that has run out, and nobody would hear of it.
+          started[#started + 1] = '+inf'
+          started[#started + 1] = member
+        end
+      end
     end
+    waiting = #taken < k and redis.call('LPOP', KEYS[i], k - #taken)
   end
+  call_with('ZADD', KEYS[i + 1], started)
   for n = #aside, 1, -1 do redis.call('LPUSH', KEYS[i], aside[n]) end
 end
 
 if #taken > 0 then
+  call_with('SADD', KEYS[2], members)
   redis.call('HSET', KEYS[1], 'claim', claim, 'state', 'busy')
   redis.call('EXPIRE', KEYS[1], ttl)
   redis.call('EXPIRE', KEYS[2], ttl)

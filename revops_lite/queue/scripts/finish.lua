@@ -9,34 +9,44 @@
 -- Told: the event stream and the channel, once per seen key.
 
 local channel, seen_ttl, now, stamp, spent = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local answers = {}
+local answers, gone, worked = {}, {}, 0
+local counts = {finished = 0, failed = 0}
+local registries = {} -- those that jobs end in: their words for ZADD, and for how long
+
+-- One command for all members: each by itself costs more than its work.
+local function call_with(verb, key, words)
+  for first = 1, #words, 1000 do
+    redis.call(verb, key, unpack(words, first, math.min(first + 999, #words)))
+  end
+end
+
+local function keep(job_key, job, execution, status, ttl, fault, registry)
+  local words = {'status', status, 'ended_at', stamp, 'ended_by', execution}
+  if status == 'finished' then words[#words + 1] = 'data' words[#words + 1] = spent end
+  if fault ~= '' then words[#words + 1] = 'exc_info' words[#words + 1] = fault end
+  redis.call('HSET', job_key, unpack(words))
+  redis.call('EXPIRE', job_key, ttl)
+  local into = registries[registry] or {ttl = ttl}
+  into[#into + 1] = now + ttl
+  into[#into + 1] = job
+  registries[registry] = into
+end
 
 for n = 1, (#KEYS - 3) / 6 do
   local k, a = 3 + (n - 1) * 6, 5 + (n - 1) * 7
   local seen, started, registry = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local job_key, execution_key, executions = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]
   local job, execution, status, ttl = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4])
-  local event, fault, worked = ARGV[a + 5], ARGV[a + 6], ARGV[a + 7]
+  local event, fault = ARGV[a + 5], ARGV[a + 6]
   local member = job .. ':' .. execution
 
   if redis.call('ZREM', started, member) == 1 then
     redis.call('DEL', execution_key)
     redis.call('ZREM', executions, execution)
-    redis.call('SREM', KEYS[3], member)
-    if redis.call('EXISTS', job_key) == 1 then
-      redis.call('HSET', job_key, 'status', status, 'ended_at', stamp, 'ended_by', execution)
-      if status == 'finished' then redis.call('HSET', job_key, 'data', spent) end
-      if fault ~= '' then redis.call('HSET', job_key, 'exc_info', fault) end
-      redis.call('EXPIRE', job_key, ttl)
-      redis.call('ZREMRANGEBYSCORE', registry, '-inf', now)
-      redis.call('ZADD', registry, now + ttl, job)
-      redis.call('EXPIRE', registry, ttl)
-    end
-    if redis.call('EXISTS', KEYS[2]) == 1 then
-      local count = status == 'finished' and 'successful_job_count' or 'failed_job_count'
-      redis.call('HINCRBY', KEYS[2], count, 1)
-      redis.call('HINCRBYFLOAT', KEYS[2], 'total_working_time', worked)
-    end
+    gone[#gone + 1] = member
+    if redis.call('EXISTS', job_key) == 1 then keep(job_key, job, execution, status, ttl, fault, registry) end
+    counts[status] = counts[status] + 1
+    worked = worked + tonumber(ARGV[a + 7])
     if event ~= '' and redis.call('SET', seen, '1', 'NX', 'EX', seen_ttl) then
       redis.call('XADD', KEYS[1], '*', 'e', event)
       redis.call('PUBLISH', channel, event)
@@ -47,6 +57,18 @@ for n = 1, (#KEYS - 3) / 6 do
   else
     answers[n] = 0
   end
+end
+
+for registry, words in pairs(registries) do
+  redis.call('ZREMRANGEBYSCORE', registry, '-inf', now)
+  call_with('ZADD', registry, words)
+  redis.call('EXPIRE', registry, words.ttl)
+end
+call_with('SREM', KEYS[3], gone)
+if #gone > 0 and redis.call('EXISTS', KEYS[2]) == 1 then
+  if counts.finished > 0 then redis.call('HINCRBY', KEYS[2], 'successful_job_count', counts.finished) end
+  if counts.failed > 0 then redis.call('HINCRBY', KEYS[2], 'failed_job_count', counts.failed) end
+  redis.call('HINCRBYFLOAT', KEYS[2], 'total_working_time', string.format('%.6f', worked))
 end
 if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('EXISTS', KEYS[3]) == 0 then
   redis.call('HSET', KEYS[2], 'state', 'idle')
