@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -21,6 +22,7 @@ from revops_lite.config import Settings
 from revops_lite.controller import Controller
 from revops_lite.cron import Cron
 from revops_lite.digest import Digest
+from revops_lite.engine import Changes
 from revops_lite.engine.records import truthy
 from revops_lite.errors import ConfigError
 from revops_lite.host.pool import Host
@@ -182,9 +184,11 @@ def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
     os.chdir(settings.root)
     installation.until_closed(host_log(fleet.logs / "agents.log"))
     installation.until_closed(agents_to_log())
+    nudge = Nudge(fleet.groups)
+    parts.controller.after_commit.append(nudge.committed)
     host = Host(
         work,
-        partial(work.peek, installation.clients.blocking()),
+        nudge.peek,
         name=f"{fleet.node}.{os.getpid()}.0",
         queues=list(fleet.groups),
         agents=fleet.agents,
@@ -213,6 +217,27 @@ def run_worker(installation: Installation) -> None:
     while not stopping.wait(SUPERVISE_EVERY):
         supervisor.tick(time.time())
     supervisor.stop()
+
+
+class Nudge:
+    """Wakes the host in this process when a commit has brought jobs: nobody has to wait at Redis for them.
+
+    What comes back to a queue in another way (a recovery) the host finds within a second.
+    """
+
+    def __init__(self, queues: Iterable[str]) -> None:
+        self._come = {name: threading.Event() for queue in queues for name in (queue, names.isolated(queue))}
+
+    def committed(self, changes: Changes) -> None:
+        for queue in {job.queue for job in changes.jobs}:
+            self._come[queue].set()
+
+    def peek(self, queue: str, timeout: float) -> bool:
+        come = self._come[queue]
+        if not come.wait(timeout):
+            return False
+        come.clear()
+        return True
 
 
 class Pulse:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from revops_lite.engine import Changes, Missing, State, decide
+from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id, whole
 from revops_lite.engine.state import Ahead, Key, over
 from revops_lite.models import AuditEntry, BreakerState, Event, Intent, OutNotice, Run
@@ -21,7 +22,8 @@ from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
 from revops_lite.store import version
 from revops_lite.store.commit import Command, commands, together
-from revops_lite.store.store import Entry, Lead, Store
+from revops_lite.store.events import Entry
+from revops_lite.store.store import Lead, Store
 from revops_lite.values import replace
 
 log = logging.getLogger("revops.controller")
@@ -43,6 +45,7 @@ class Controller:
         self.drain = drain
         self.rulebook = rulebook
         self.owner = owner
+        self._heard = RESERVED.union(*(flow.on for flow in rulebook.workflows.values()))  # of events, those that count
         self.after_commit: list[AfterCommit] = []
         self.state = State()
         self._lead: Lead | None = None
@@ -89,8 +92,9 @@ class Controller:
 
     # -- one pass --
 
-    def step(self, now: float) -> int:
-        """Handle what has come: due timers and up to one batch of events. Returns how many there were.
+    def step(self, now: float, come: list[Entry] | None = None) -> int:
+        """Handle what has come: due timers and up to one batch of events (`come`, where they have been read already).
+        Returns how many there were.
 
         Raises Fenced when another controller has taken over, BusError when Redis does not answer; the pass then
         counts for nothing and `forget` has to be called before the next.
@@ -99,7 +103,7 @@ class Controller:
             self._drained_at = now
             self._drain([b.name for b in self.state.breakers.values() if b.state is BreakerState.OPEN], now)
         alarms = self._due(now)
-        entries = self.store.read(self.lead.cursor, BATCH)
+        entries = self.store.read(self.lead.cursor, BATCH) if come is None else come
         if not alarms and not entries:
             self._rest(now)
             return 0
@@ -113,7 +117,7 @@ class Controller:
         if self._next_timer is None or self._next_timer > now:
             return []
         due = self.store.due_timers(now, BATCH)
-        self._next_timer = None if due else self.store.next_timer()
+        self._next_timer = 0.0 if due else self.store.next_timer()  # with these out of the way, another is the next
         return [
             Event(f"timer|{name}|{at!r}", "timer.due", "timer:due", "controller", now, {"timer": name})
             for name, at in due
@@ -201,12 +205,13 @@ class Controller:
         words: list[Command] = list(commands(self.state, changes, now))
         for job in changes.jobs:
             words += enqueue_commands(job, now)
-        self.store.commit(self.lead, together(words), cursor, now)
+        quiet = not any(event.type in self._heard for event in changes.events)
+        self.store.commit(self.lead, together(words), cursor, now, quiet)
         self._committed_at = now
         self.state.apply(changes)
         due = [at for at in changes.timers.values() if at is not None]
-        if changes.timers:
-            self._next_timer = min(due + ([self._next_timer] if self._next_timer is not None else [0.0]))
+        if due:
+            self._next_timer = min(due if self._next_timer is None else [*due, self._next_timer])
         self._drain(changes.drained, now)
         for listener in self.after_commit:
             listener(changes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from revops_lite.controller import Controller
+from revops_lite.controller import BATCH, Controller
 from revops_lite.cron import Cron
 from revops_lite.engine import Changes
 from revops_lite.errors import BusError, Fenced
@@ -24,8 +25,10 @@ from revops_lite.writer import Writer
 log = logging.getLogger("revops")
 
 IDLE_CHECK_EVERY = 0.2
+FIRST_IDLE_CHECK = 0.01
 LOOK_AT_ONCE = 200
 STOP_WITHIN = 8.0
+GC_THRESHOLDS = (20_000, 20, 50)
 
 
 @dataclass
@@ -70,6 +73,8 @@ class Orchestrator:
         if self.parts.writer:
             self.parts.writer.epoch = controller.lead.epoch
         controller.after_commit.append(self._hand_over)
+        gc.freeze()  # what the start has made stays; and what a decision makes is no ring, or is kept for long
+        gc.set_threshold(*GC_THRESHOLDS)
         try:
             self._catch_up()
             self._start_services()
@@ -106,14 +111,12 @@ class Orchestrator:
     def _pass(self) -> None:
         controller = self.parts.controller
         try:
+            come = self.parts.waiter.read(controller.lead.cursor, BATCH, self._nap(time.time()))
             now = time.time()
-            if controller.step(now):
+            if controller.step(now, come):
                 self._moved_at = now
-                return
-            if self.until_idle and self._idle(now):
+            elif self.until_idle and self._idle(now):
                 self.stopping.set()
-                return
-            self.parts.waiter.wait(controller.lead.cursor, self._nap(now))
         except Fenced:
             raise
         except BusError as error:
@@ -122,8 +125,10 @@ class Orchestrator:
 
     def _nap(self, now: float) -> float:
         timer = self.parts.controller.next_timer
-        nap = IDLE_CHECK_EVERY if self.until_idle else 1.0
-        return nap if timer is None else max(0.001, min(nap, timer - now))
+        nap = 1.0
+        if self.until_idle:
+            nap = IDLE_CHECK_EVERY if self._idle_checked else FIRST_IDLE_CHECK
+        return nap if timer is None else max(0.0, min(nap, timer - now))
 
     def _reconnect(self) -> None:
         """Nobody knows what the last commit did: take over anew, with what Redis holds."""

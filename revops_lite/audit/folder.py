@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,12 @@ def _make_key(path: Path) -> None:
 
 
 def _month(id_: str) -> str:
-    return datetime.fromtimestamp(min(order(id_)[0], LAST_MOMENT) / 1000, UTC).strftime("%Y-%m")
+    return _month_of(min(order(id_)[0], LAST_MOMENT) // 3_600_000)
+
+
+@lru_cache(maxsize=8)  # asked for every line
+def _month_of(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m")
 
 
 def _write(path: Path, size: int, data: bytes) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from revops_lite import times
-from revops_lite.engine.ids import whole
 from revops_lite.models import Breaker, Context, FieldValue, Hold, Proposed, Review, Run, Step, Touch, Write
 from revops_lite.rules import fanout
 
@@ -56,7 +55,7 @@ def _many(value: Run, step: Step) -> dict[str, Any]:
 
 def _run(value: str | None) -> dict[str, Any]:
     """Of a part, the run that it belongs to, and itself."""
-    return {"run": whole(value) if value else None, **({"part": value} if value and "." in value else {})}
+    return {"run": fanout.whole(value) if value else None, **({"part": value} if value and "." in value else {})}
 
 
 def step(value: Step) -> dict[str, Any]:

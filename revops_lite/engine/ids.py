@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 
+from revops_lite.rules.fanout import whole as whole
+
 _JOB = re.compile(r"(r[0-9a-f]{14})(?:-([0-9a-f]{14}))?-a[0-9a-f]{8}-s[0-9a-f]{8}-\d+", re.ASCII)
 
 
@@ -21,11 +23,6 @@ def run_id(event_id: str, workflow: str) -> str:
 def part_id(run: str, *cause: str) -> str:
     """A part of a fan-out: its id begins with that of the whole, so that the whole's finds the parts'."""
     return f"{run}.{derived('', *cause)}"
-
-
-def whole(run: str) -> str:
-    """The run that users know: of a part, the fan-out it belongs to."""
-    return run.partition(".")[0]
 
 
 def job_id(run: str, agent: str, step: str, attempt: int) -> str:

@@ -92,7 +92,8 @@ def finish(draft: Draft, run: Run, state: RunState, note: str = "") -> Run:
 def _tell_end(draft: Draft, run: Run, state: RunState) -> None:
     """A part that finishes says nothing more than its last step did: there may be ten thousand of them."""
     if run.part_of is None:
-        draft.timer(f"deadline|{run.id}", None)
+        if run.deadline_at is not None:
+            draft.timer(f"deadline|{run.id}", None)
         took = max(0.0, draft.now - run.trigger.time) * 1000
         draft.audit(f"run.{state}", record=run.record, run=run.id, note=run.note, elapsed_ms=round(took, 3))
     elif state is not RunState.FINISHED:

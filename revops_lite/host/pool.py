@@ -98,6 +98,7 @@ class Host:
         self._idle = threading.Event()
         self._armed = {queue: threading.Event() for queue in self._card.queues}
         self._in_vain = 0  # claims in a row that brought nothing
+        self._dry = False  # the last claim left nothing that may be claimed: whoever waits will tell of more
         self._reporter = Reporter(work, name, clock, self._reported)
         self._watchdog = Watchdog(self._abandon, max(4, threads // 4))
 
@@ -183,11 +184,10 @@ class Host:
                 log.warning("%s", error)
                 self._stopping.wait(PAUSE)
                 continue
-            if claimed:
-                self._in_vain = 0
-                continue
-            if claimed is not None:  # the queues are empty, or hold only what may not be claimed
-                self._in_vain += 1
+            if claimed is not None:
+                self._in_vain = 0 if claimed else self._in_vain + 1
+                if not self._dry:
+                    continue
                 for armed in self._armed.values():
                     armed.set()
             self._wake.wait(IDLE)
@@ -197,6 +197,7 @@ class Host:
 
         None while nothing more may be claimed.
         """
+        self._dry = False
         free = self._threads - len(self._running)
         if free <= 0 or self._alone is not None:
             return None
@@ -213,10 +214,12 @@ class Host:
 
     def _take(self, queues: tuple[str, ...], count: int) -> list[Claim]:
         if not queues:
+            self._dry = True
             return []
         turn = self._claims_made % len(queues)  # so that a busy queue does not starve the others
         token = f"{self._token}-{self._claims_made}"
         claimed = self._work.claim(self.name, token, queues[turn:] + queues[:turn], count, self._clock())
+        self._dry = len(claimed) < count
         self._claims_made += 1  # after a BusError the same token asks again, and gets the same jobs
         with self._lock:
             for claim in claimed:
@@ -329,7 +332,8 @@ class Host:
                 self._alone = None
             self._ended += 1
         self._reporter.put(ending)
-        self._wake.set()
+        if not self._dry:
+            self._wake.set()
         self._idle.set()
         return True
 

@@ -47,7 +47,7 @@ def pack(job: Job) -> bytes:
     """The job's data field. Raises QueueError where the snapshot cannot be JSON."""
     try:
         text = _ENCODER.encode((FUNCTION, None, (), job))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise QueueError(f"job {job.id} ({job.agent} on {job.record}): its snapshot is not JSON: {error}") from error
     return text if len(text) <= SMALL else zlib.compress(text, 1)
 
@@ -113,7 +113,7 @@ def _unpack(data: bytes) -> bytes:
 def _read(text: bytes) -> Job:
     try:
         return _PAYLOAD.decode(text)[3]
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise QueueError(f"refused a job: it is not a call of {FUNCTION} ({error})") from error
 
 

@@ -15,6 +15,11 @@ Moves = dict[tuple[str, str], int]  # (a step, "records" or "groups"; a state) -
 Tally = Mapping[str, Mapping[str, int]]
 
 
+def whole(run: str) -> str:
+    """The run that users know: of a part's id, that of the fan-out it belongs to."""
+    return run.partition(".")[0]
+
+
 def moves(before: Run | None, after: Run) -> Moves:
     """What a part's new version changes in the tally of its whole; `before` is None for a new part."""
     if before is not None and before.steps is after.steps and before.state is after.state:

@@ -107,8 +107,4 @@ def _raw(id_: bytes, fields: dict[bytes, bytes]) -> Raw:
 def _is_object(raw: bytes) -> bool:
     if raw[:1] != b"{" or raw[-1:] != b"}" or b"\n" in raw:
         return False
-    try:
-        codec.plain(raw)
-    except ValueError:
-        return False
-    return True
+    return codec.is_json(raw)

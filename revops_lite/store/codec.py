@@ -35,6 +35,8 @@ KINDS: dict[str, type] = {
     "audit": AuditEntry,
 }
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(noun) for kind, noun in KINDS.items()}
+UNREADABLE = (msgspec.MsgspecError, RecursionError)
+SURELY_FLAT = 100  # brackets, behind which nothing can be nested too deeply
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -45,7 +47,7 @@ def dump(value: Any) -> bytes:
     """
     try:
         return _ENCODER.encode(value)
-    except TypeError:  # what only pydantic can write: somebody's own models, keys that are no text
+    except (TypeError, RecursionError):  # only pydantic writes models and keys that are no text, and refuses rings
         return to_json(value, inf_nan_mode="null", fallback=msgspec.structs.asdict)
 
 
@@ -53,14 +55,27 @@ def load(kind: str, raw: bytes) -> Any:
     """The noun of that kind. Raises ValueError for bytes that are none."""
     try:
         return _DECODERS[kind].decode(raw)
-    except msgspec.MsgspecError:
-        # What is JSON for others may hold more than a double, or halves of surrogate pairs: read once more, by one who
-        # takes that.
+    except UNREADABLE:
+        # JSON may hold numbers that no double can, and NaN: read once more, by one who takes that.
         return restore(kind, from_json(to_json(from_json(raw), inf_nan_mode="null")))
 
 
+def is_json(raw: bytes) -> bool:
+    """Whether everybody can read it."""
+    try:
+        plain(raw)
+    except ValueError:
+        return False
+    return True
+
+
 def plain(raw: bytes) -> Any:
-    """Plain JSON values, for parts of a hash."""
+    """Plain JSON values. Raises ValueError for what is no JSON, or nested deeper than others read."""
+    if raw.count(b"[") + raw.count(b"{") <= SURELY_FLAT:
+        try:
+            return msgspec.json.decode(raw)
+        except msgspec.MsgspecError:
+            pass
     return from_json(raw)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from revops_lite.errors import EventRefused
 from revops_lite.models import Event
@@ -19,7 +22,26 @@ OF_MANY = frozenset({"records.swept", "step.finished", "step.continued"})
 RECORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}:[^\x00-\x20\x7f]{1,200}", re.ASCII)
 TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", re.ASCII)
 
-__all__ = ["CHANNEL", "EVENTS_KEY", "FIELD", "SEEN_TTL", "decode_event", "encode_event", "seen_key"]
+__all__ = [
+    "CHANNEL",
+    "EVENTS_KEY",
+    "FIELD",
+    "SEEN_TTL",
+    "Entry",
+    "decode_event",
+    "encode_event",
+    "entries_of",
+    "seen_key",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the event stream; `event` is None where it cannot be read, and `error` says why."""
+
+    id: str
+    event: Event | None
+    error: str = ""
 
 
 def encode_event(event: Event) -> bytes:
@@ -38,10 +60,26 @@ def decode_event(raw: bytes) -> Event:
     """Raises EventRefused, naming what is wrong. What JSON can write and no double can hold is read as null, which is
     also how it would be kept."""
     try:
+        if raw.count(b"[") + raw.count(b"{") > codec.SURELY_FLAT:
+            codec.plain(raw)  # refuses what is nested too deeply to be written again
         event: Event = codec.load("event", raw)
     except ValueError as error:
         raise EventRefused(f"unreadable event: {error}") from None
     return event
+
+
+def entries_of(found: Iterable[Any]) -> list[Entry]:
+    """What a stream has answered."""
+    entries = []
+    for id_, fields in found:
+        raw = fields.get(FIELD)
+        try:
+            if raw is None:
+                raise EventRefused("unreadable event: the stream entry has no field 'e'")
+            entries.append(Entry(id_.decode(), decode_event(raw)))
+        except EventRefused as error:
+            entries.append(Entry(id_.decode(), None, str(error)))
+    return entries
 
 
 def validate(event: Event) -> Event:

@@ -12,13 +12,13 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from revops_lite.engine.state import Key, State
-from revops_lite.errors import AnotherController, EventRefused, Fenced
+from revops_lite.errors import AnotherController, Fenced
 from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent
 from revops_lite.store import codec, keys
 from revops_lite.store.audit import trim_limit
 from revops_lite.store.client import bus_errors
 from revops_lite.store.commit import flat, read_context
-from revops_lite.store.events import FIELD, decode_event, encode_event
+from revops_lite.store.events import Entry, encode_event, entries_of
 from revops_lite.store.metrics import beats
 from revops_lite.store.scripts import Script
 from revops_lite.values import replace
@@ -27,15 +27,6 @@ SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller coun
 
 
 GateCall = tuple[bytes, Intent, Event]  # the intent as stored and as read, and its write.sending
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the event stream; `event` is None where it cannot be read, and `error` says why."""
-
-    id: str
-    event: Event | None
-    error: str = ""
 
 
 @dataclass(slots=True)
@@ -76,12 +67,12 @@ class Store:
     def read(self, after: str, count: int) -> list[Entry]:
         """Up to `count` events behind the stream id `after`."""
         with bus_errors():
-            return _entries(self.redis.xrange(keys.EVENTS, f"({after}", "+", count=count))
+            return entries_of(self.redis.xrange(keys.EVENTS, f"({after}", "+", count=count))
 
     def tail(self, count: int) -> list[Entry]:
         """The newest events, oldest first."""
         with bus_errors():
-            return _entries(reversed(self.redis.xrevrange(keys.EVENTS, count=count)))
+            return entries_of(reversed(self.redis.xrevrange(keys.EVENTS, count=count)))
 
     def last_event(self) -> str:
         with bus_errors():
@@ -107,11 +98,18 @@ class Store:
         """The controller stops in good order: the next one need not wait. Raises Fenced where it is there already."""
         self.commit(lead, [("HSET", keys.CONTROLLER, "owner", "")], None, now)
 
-    def commit(self, lead: Lead, commands: Sequence[Sequence[Any]], cursor: str | None, now: float) -> None:
-        """All commands or none; afterwards `lead` has moved on. Raises Fenced when another controller took over."""
+    def commit(
+        self, lead: Lead, commands: Sequence[Sequence[Any]], cursor: str | None, now: float, quiet: bool = False
+    ) -> None:
+        """All commands or none; afterwards `lead` has moved on. Raises Fenced when another controller took over.
+
+        `quiet`: there is nothing to decide about the events among the commands, so they need not be read back.
+        """
         marks = list(beats(lead.marked, now))
         try:
-            self._commit([keys.CONTROLLER], [lead.epoch, lead.seq, cursor or "", now, *flat([*commands, *marks])])
+            words = flat([*commands, *marks])
+            here = [lead.epoch, lead.seq, cursor or lead.cursor, now, "1" if quiet else "0"]
+            reached = self._commit([keys.CONTROLLER, keys.EVENTS], [*here, *words])
         except ResponseError as error:
             if "FENCED epoch false" in str(error):
                 raise Fenced(
@@ -123,7 +121,7 @@ class Store:
             raise
         lead.seq += 1
         lead.marked = now if marks else lead.marked
-        lead.cursor = cursor or lead.cursor
+        lead.cursor = reached.decode() or cursor or lead.cursor
 
     def working_set(self) -> State:
         """What the controller always has in memory: breakers, holds, parked steps."""
@@ -263,19 +261,6 @@ class Store:
         with bus_errors():
             found = self.redis.xrevrange(keys.AUDIT, count=limit)
         return [codec.load("audit", fields[b"a"]) for _, fields in reversed(found)]
-
-
-def _entries(found: Iterable[Any]) -> list[Entry]:
-    entries = []
-    for id_, fields in found:
-        raw = fields.get(FIELD)
-        try:
-            if raw is None:
-                raise EventRefused("unreadable event: the stream entry has no field 'e'")
-            entries.append(Entry(id_.decode(), decode_event(raw)))
-        except EventRefused as error:
-            entries.append(Entry(id_.decode(), None, str(error)))
-    return entries
 
 
 def _mark(event: Event) -> bytes:

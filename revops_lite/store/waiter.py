@@ -1,11 +1,14 @@
-"""Waiting for the next event without asking again and again."""
+"""Waiting for the next events without asking again and again."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from redis import Redis
 
 from revops_lite.store import keys
 from revops_lite.store.client import bus_errors
+from revops_lite.store.events import Entry, entries_of
 
 
 class Waiter:
@@ -15,10 +18,15 @@ class Waiter:
     """
 
     def __init__(self, blocking: Redis) -> None:
-        self._redis = blocking
+        self._redis: Any = blocking  # redis-py types every answer as all it could be in any protocol
+
+    def read(self, after: str, count: int, seconds: float) -> list[Entry]:
+        """Up to `count` events behind `after`, as soon as there is one; none after `seconds`. Raises BusError."""
+        block = max(1, int(seconds * 1000)) if seconds > 0 else None
+        with bus_errors():
+            found = self._redis.xread({keys.EVENTS: after}, count=count, block=block)
+        return entries_of(found[0][1]) if found else []
 
     def wait(self, after: str, seconds: float) -> bool:
         """Until an event comes behind `after`, or `seconds` are over. True when one came. Raises BusError."""
-        with bus_errors():
-            found = self._redis.xread({keys.EVENTS: after}, count=1, block=max(1, int(seconds * 1000)))
-        return bool(found)
+        return bool(self.read(after, 1, seconds))

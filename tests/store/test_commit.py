@@ -114,7 +114,32 @@ def test_a_commit_whose_reply_was_lost_is_run_again_and_counts_once(
 
     monkeypatch.setattr(store._commit, "_script", lost_once)
     store.commit(lead, [("INCR", "n"), ("EXPIRE", "n", 60)], "3-0", NOW)
-    assert (calls, redis.get("n"), position(lead)) == ([1, 0], b"1", (1, 1, "3-0"))
+    assert (calls, redis.get("n"), position(lead)) == ([b"3-0", b""], b"1", (1, 1, "3-0"))
+
+
+def told(store: Store, lead: Lead, cursor: str, *, quiet: bool) -> list[str]:
+    """What is left to be read after a commit that tells an event of its own."""
+    changes = Changes(events=[event("ours")])
+    store.commit(lead, list(commands(State(), changes, NOW)), cursor, NOW, quiet)
+    assert store.controller()["cursor"] == lead.cursor
+    return [entry.event.id for entry in store.read(lead.cursor, 10) if entry.event]
+
+
+def test_events_about_which_nothing_is_to_be_decided_are_not_read_back(store: Store, lead: Lead) -> None:
+    store.append([event("first")])
+    assert told(store, lead, store.last_event(), quiet=True) == []
+
+
+def test_events_that_count_are_read_back(store: Store, lead: Lead) -> None:
+    store.append([event("first")])
+    assert told(store, lead, store.last_event(), quiet=False) == ["ours"]
+
+
+def test_what_others_told_before_our_own_events_is_not_passed_over(store: Store, lead: Lead) -> None:
+    store.append([event("first")])
+    read = store.last_event()
+    store.append([event("theirs")])
+    assert told(store, lead, read, quiet=True) == ["theirs", "ours"]
 
 
 def test_a_decision_is_visible_as_a_whole(store: Store, lead: Lead) -> None:

@@ -1,12 +1,14 @@
 -- One decision, or a batch of them: all of it or nothing.
--- KEYS: 1 controller hash
--- ARGV: 1 epoch, 2 number of the last commit, 3 new cursor ('' keeps it), 4 now, then commands, each as: count, word...
+-- KEYS: 1 controller hash, 2 event stream
+-- ARGV: 1 epoch, 2 number of the last commit, 3 new cursor, 4 now, 5 '1' where there is nothing to decide about the
+--       events told here, then commands, each as: count, word...
 -- Words of our own, each for many commands of the same kind:
 --   HDELSAME key field value            HDEL where that very value stands there
 --   SETS lifetime (key value)...        SET each
 --   XADDS stream field value...         XADD each
 --   TELL stream field channel value...  XADD and PUBLISH each
--- returns 1 done, 0 this very commit was done before (its reply was lost); error FENCED for any other number or epoch
+-- returns the cursor: the new one, or, with ARGV 5, behind the events told here where no other came in between; '' where
+-- this very commit was done before (its reply was lost); error FENCED for any other number or epoch
 -- told: whoever the PUBLISH commands among them reach
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
 if state[1] ~= ARGV[1] then
@@ -14,11 +16,13 @@ if state[1] ~= ARGV[1] then
 end
 local seq = tonumber(state[2] or '0')
 if seq == tonumber(ARGV[2]) + 1 then
-  return 0
+  return ''
 end
 if seq ~= tonumber(ARGV[2]) then
   return redis.error_reply('FENCED commit ' .. tostring(seq))
 end
+local cursor, told = ARGV[3], nil
+local newest = ARGV[5] == '1' and redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
 local own = {}
 
 function own.HDELSAME(first)
@@ -37,12 +41,12 @@ end
 
 function own.TELL(first, last)
   for n = first + 3, last do
-    redis.call('XADD', ARGV[first], '*', ARGV[first + 1], ARGV[n])
+    told = redis.call('XADD', ARGV[first], '*', ARGV[first + 1], ARGV[n])
     redis.call('PUBLISH', ARGV[first + 2], ARGV[n])
   end
 end
 
-local i = 5
+local i = 6
 while i <= #ARGV do
   local last = i + tonumber(ARGV[i])
   local word = own[ARGV[i + 1]]
@@ -53,8 +57,6 @@ while i <= #ARGV do
   end
   i = last + 1
 end
-redis.call('HSET', KEYS[1], 'seq', seq + 1, 'heartbeat', ARGV[4])
-if ARGV[3] ~= '' then
-  redis.call('HSET', KEYS[1], 'cursor', ARGV[3])
-end
-return 1
+if newest and told and newest[1] == cursor then cursor = told end
+redis.call('HSET', KEYS[1], 'seq', seq + 1, 'heartbeat', ARGV[4], 'cursor', cursor)
+return cursor
