@@ -6,11 +6,11 @@ from typing import Any
 
 from msgspec import field
 
-from revops_lite.models.noun import Document, Noun
+from revops_lite.models.noun import Noun
 from revops_lite.models.states import BreakerState, IntentState, Reason, ReviewState, WriteState
 
 
-class Write(Document, frozen=True):
+class Write(Noun, frozen=True):
     """One field's change: the row of `revops write list`."""
 
     id: str
@@ -33,7 +33,7 @@ class Write(Document, frozen=True):
     replaces: str | None = None  # our write whose value stood there when this one was planned
 
 
-class Intent(Document, frozen=True):
+class Intent(Noun, frozen=True):
     """One CRM call for one record: several fields at once."""
 
     id: str
@@ -58,7 +58,7 @@ class Intent(Document, frozen=True):
     doubted: bool = False  # the outcome of one of its calls has been unknown: it may still arrive
 
 
-class Review(Document, frozen=True):
+class Review(Noun, frozen=True):
     """One item in quarantine, for a person to decide."""
 
     id: str
@@ -84,7 +84,7 @@ class Review(Document, frozen=True):
     output: tuple[dict[str, Any], ...] = ()  # what a whole step answered, for edit and retry
 
 
-class Breaker(Document, frozen=True):
+class Breaker(Noun, frozen=True):
     """Counts an agent's failures; open, it keeps further steps parked."""
 
     name: str
@@ -100,7 +100,7 @@ class Breaker(Document, frozen=True):
     trying: tuple[str, ...] = ()  # "run|step" of the calls under way while it is not proven
 
 
-class OutNotice(Document, frozen=True):
+class OutNotice(Noun, frozen=True):
     """A notice on its way to a channel."""
 
     id: str

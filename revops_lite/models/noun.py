@@ -10,8 +10,4 @@ import msgspec
 
 
 class Noun(msgspec.Struct, frozen=True):
-    """Its JSON has all its fields: others read it as well (events, the audit trail, holds)."""
-
-
-class Document(Noun, frozen=True, omit_defaults=True):
-    """Its JSON leaves out what is as it is by default: only this program reads it."""
+    """Its JSON has all its fields, whatever their values: whoever reads it need not know the defaults."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from revops_lite.models.noun import Document, Noun
+from revops_lite.models.noun import Noun
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Report:
     html: str
 
 
-class FieldValue(Document, frozen=True):
+class FieldValue(Noun, frozen=True):
     """One field of a record as the system holds it, and who wrote it."""
 
     value: Any
@@ -59,7 +59,7 @@ class FieldValue(Document, frozen=True):
     write: str | None = None  # the write that brought it
 
 
-class Proposed(Document, frozen=True):
+class Proposed(Noun, frozen=True):
     """A value that was withheld: visible, but nobody's fact yet."""
 
     value: Any
@@ -71,7 +71,7 @@ class Proposed(Document, frozen=True):
     why: str
 
 
-class OpenFlag(Document, frozen=True):
+class OpenFlag(Noun, frozen=True):
     code: str
     severity: str
     detail: str
@@ -80,7 +80,7 @@ class OpenFlag(Document, frozen=True):
     run: str | None = None
 
 
-class Touch(Document, frozen=True):
+class Touch(Noun, frozen=True):
     """One line of a record's history: what an agent did to it."""
 
     at: float
@@ -103,7 +103,7 @@ class Hold(Noun, frozen=True):
     until: float | None = None
 
 
-class OpenRun(Document, frozen=True):
+class OpenRun(Noun, frozen=True):
     """A run that works on a record now: its urgency, for whoever else looks at the record."""
 
     workflow: str
@@ -111,7 +111,7 @@ class OpenRun(Document, frozen=True):
     since: float
 
 
-class Context(Document, frozen=True):
+class Context(Noun, frozen=True):
     """Everything the system knows about one record. Only the controller changes it."""
 
     record: str

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from revops_lite.models.noun import Document, Noun
+from revops_lite.models.noun import Noun
 from revops_lite.models.states import RunState, StepState
 
 
@@ -25,7 +25,7 @@ class Event(Noun, frozen=True):
     hop: int = 0  # how many of our own runs lie between this and the outside
 
 
-class Step(Document, frozen=True):
+class Step(Noun, frozen=True):
     """One agent's turn in a run. The graph (`after`) is frozen into the run when it starts."""
 
     name: str
@@ -49,14 +49,14 @@ class Step(Document, frozen=True):
     asked: int = 0  # how often its agent has asked for another try
 
 
-class Trigger(Document, frozen=True):
+class Trigger(Noun, frozen=True):
     id: str
     type: str
     source: str
     time: float
 
 
-class Claimed(Document, frozen=True):
+class Claimed(Noun, frozen=True):
     """What one of several parallel steps says about a field; `before` stood there before the first of them spoke."""
 
     value: Any
@@ -76,7 +76,7 @@ class Over:
     where: dict[str, Any] = field(default_factory=dict)
 
 
-class Seen(Document, frozen=True):
+class Seen(Noun, frozen=True):
     """A related record as the sweep found it: what every step of the run is shown of it.
 
     `known`: the system had a context of it; the rest of `shown` stands for that. Else it has none until somebody
@@ -90,7 +90,7 @@ class Seen(Document, frozen=True):
     edited: dict[str, float] = msgspec.field(default_factory=dict)
 
 
-class Page(Document, frozen=True):
+class Page(Noun, frozen=True):
     """Some of the records of a fan-out, with what is related to them."""
 
     id: str
@@ -100,7 +100,7 @@ class Page(Document, frozen=True):
     seen: dict[str, Seen]
 
 
-class Run(Document, frozen=True):
+class Run(Noun, frozen=True):
     """One execution of a workflow for one trigger.
 
     A fan-out has a part for each record it sweeps and for each group it gathers: a run of its own, with `part_of`.
