@@ -21,7 +21,7 @@ from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
 from revops_lite.store import version
-from revops_lite.store.commit import Command, commands
+from revops_lite.store.commit import Command, commands, kept_due
 from revops_lite.store.store import Entry, Lead, Store
 
 log = logging.getLogger("revops.controller")
@@ -204,7 +204,7 @@ class Controller:
         self.store.commit(self.lead, words, cursor, now)
         self._committed_at = now
         self.state.apply(changes)
-        due = [at for at in changes.timers.values() if at is not None]
+        due = [kept_due(at, now) for at in changes.timers.values() if at is not None]
         if changes.timers:
             self._next_timer = min(due + ([self._next_timer] if self._next_timer is not None else [0.0]))
         self._drain(changes.drained, now)
