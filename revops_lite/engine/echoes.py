@@ -44,8 +44,11 @@ def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], ask
     context = draft.context(draft.event.subject)
     for name, value in changed.items():
         known = context.fields.get(name)
-        call = _latest_call(draft, known.write) if known is not None else None
-        if known is None or call is None:
+        if known is None:
+            continue
+        _before_the_call(draft, known, name, value)
+        call = _latest_call(draft, known.write)
+        if call is None:
             continue
         write, intent = call
         if same(value, write.before) or same(value, write.after) or same(value, known.value):
@@ -57,6 +60,19 @@ def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], ask
                 _ask_which(draft, write, value)
         elif known.pending is None and known.at >= draft.event.time:
             _resolve(draft, intent, write, (value, draft.event.time), standing if asked_at > known.at else {})
+
+
+def _before_the_call(draft: Draft, known: FieldValue, name: str, value: Any) -> None:
+    """An edit while our call is planned. The writer sees it when it looks, unless it looked just before."""
+    write = draft.write(known.pending) if known.pending else None
+    intent = draft.intent(write.intent) if write is not None and write.intent else None
+    if write is None or intent is None or intent.state is not IntentState.PLANNED:
+        return
+    unseen = {other: edit for other, edit in intent.unseen.items() if other != name}
+    if not same(value, write.before):
+        unseen[name] = (value, draft.event.time)
+    if unseen != intent.unseen:
+        draft.put(replace(intent, unseen=unseen))
 
 
 def unclear(draft: Draft, intent: Intent) -> bool:
@@ -74,9 +90,10 @@ def confirmed(draft: Draft, intent: Intent) -> None:
 
 
 def _crossing(draft: Draft, intent: Intent) -> dict[str, tuple[Any, float]]:
-    """The edits that our call did not know of."""
+    """The edits that our call did not know of. One that came before it a CRM that compares would have told of."""
     found = {}
-    for name, edit in intent.crossed.items():
+    compared = intent.compared or draft.event.data.get("compared")
+    for name, edit in (intent.crossed if compared else intent.unseen | intent.crossed).items():
         write = draft.write(intent.writes[name]) if name in intent.writes else None
         if write is not None and not same(write.before, edit[0]):
             found[name] = edit

@@ -233,8 +233,9 @@ def _take_back(
         if held is not None and held.pending == intent.writes[name]:
             whose = writer if same(value, intent.expected.get(name)) else "person"
             fields[name] = FieldValue(value, whose, 1.0, draft.now, version)
-            if name in intent.crossed and writer != "person":  # nothing of ours came: the edit stands
-                fields[name] = FieldValue(intent.crossed[name][0], "person", 1.0, intent.crossed[name][1], version)
+            edit = (intent.unseen | intent.crossed).get(name)
+            if edit is not None and writer != "person":  # nothing of ours came: the edit stands
+                fields[name] = FieldValue(edit[0], "person", 1.0, edit[1], version)
     draft.put(replace(context, fields=fields, version=version))
     run = draft.run(intent.run)
     for write in _mark(draft, intent, list(back), state, why):
