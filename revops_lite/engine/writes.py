@@ -106,13 +106,15 @@ def sending(draft: Draft) -> None:
 def applied(draft: Draft) -> None:
     if (intent := _open(draft)) is None:
         return
+    already = bool(draft.event.data.get("already"))  # it stood in the CRM before we called: not our write
+    if already:  # so nothing of ours has met anybody's edit
+        intent = replace(intent, unseen={}, crossed={})
     if echoes.unclear(draft, intent):
         look = replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=draft.now, due=draft.now, taken=True)
         draft.put(look)
         why = "applied, and a person edited it meanwhile: to be looked at"
         draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
         return
-    already = bool(draft.event.data.get("already"))  # it stood in the CRM before we called: not our write
     state = WriteState.SUPERSEDED if already else WriteState.APPLIED
     _mark(draft, intent, list(intent.values), state, "it stood there already" if already else "")
     context = draft.context(intent.record)

@@ -120,6 +120,13 @@ def test_an_edit_that_was_set_back_before_the_call_is_no_question() -> None:
     assert (stage.value("industry"), questions(stage)) == ("software", [])
 
 
+def test_a_value_that_stood_there_already_has_met_no_edit() -> None:
+    stage = planned()
+    told(stage, "steel", person=True)
+    stage.report("applied", already=True)
+    assert (stage.writes(), questions(stage)) == ({"industry": ["superseded"]}, [])
+
+
 def test_an_edit_before_a_call_that_failed_stands() -> None:
     stage = planned()
     told(stage, "steel", person=True)
