@@ -121,12 +121,14 @@ class Traffics:
     def __enter__(self) -> Traffics:
         redis = self.peer.redis()
         self._traffic = Traffic(redis) if redis else None
-        self._own = self.peer.own_trips
+        self._own = self.peer.own_trips, self.peer.own_commands
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._traffic and kind is None:
-            self.found = self._traffic.per(self.workflows * len(STEPS), self.peer.own_trips - self._own)
+            trips, commands = self._own
+            steps = self.workflows * len(STEPS)
+            self.found = self._traffic.per(steps, self.peer.own_trips - trips, self.peer.own_commands - commands)
 
 
 def main() -> None:

@@ -86,7 +86,10 @@ class Traffic:
         commands = sum(of["calls"] for of in self._redis.info("commandstats").values())
         return int(stats["total_reads_processed"]), commands
 
-    def per(self, steps: int, own_trips: int) -> dict[str, float]:
-        """Per step, without the `own_trips` by which the benchmark itself submitted and looked, and our three."""
+    def per(self, steps: int, own_trips: int, own_commands: int) -> dict[str, float]:
+        """Per step, without the benchmark's own, and the two by which this looks."""
         trips, commands = (now - before for now, before in zip(self._look(), self._before, strict=True))
-        return {"trips": round((trips - own_trips - 2) / steps, 2), "commands": round((commands - 3) / steps, 2)}
+        return {
+            "trips": round((trips - own_trips - 2) / steps, 2),
+            "commands": round((commands - own_commands - 2) / steps, 2),
+        }

@@ -51,7 +51,8 @@ class Base:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.own_trips = 0  # requests to the Redis server that the benchmark itself made
+        self.own_trips = 0  # requests to the Redis server by which the benchmark itself submitted or looked
+        self.own_commands = 0  # commands by which it looked
         self.children: list[subprocess.Popen[bytes]] = []
 
     def prepare(self, leads: Sequence[dict[str, Any]]) -> None:
@@ -67,6 +68,10 @@ class Base:
     def wait(self, count: int) -> None:
         """Until `count` more workflows have ended."""
         raise NotImplementedError
+
+    def looked(self, commands: int = 1) -> None:
+        self.own_trips += 1
+        self.own_commands += commands
 
     def redis(self) -> Any:
         """A client of the Redis server it works on; None where it has none."""

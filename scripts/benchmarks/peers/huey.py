@@ -2,7 +2,8 @@
 
 As its guide has it: tasks joined to a pipeline by `then`, which hands a task's result on as the next task's arguments;
 results that nobody reads are not stored (`results=False`), since they would stay in Redis; the blocking storage; two
-worker processes for agents that compute, threads for agents that wait ("Consuming tasks").
+worker processes for agents that compute, threads for agents that wait ("Consuming tasks"). What a killed worker held is
+lost: a task has left Redis when it is begun.
 """
 
 from __future__ import annotations

@@ -68,11 +68,12 @@ class OnRedis(Base):
 
     def wait(self, count: int) -> None:
         if count == 1:
-            self.own_trips += 1
+            self.looked()
             self.bus.blpop([DONE], timeout=60)
             return
         while self.bus.llen(DONE) < count:
-            self.own_trips += 1
+            self.looked()
             time.sleep(0.005)
-        self.own_trips += 2
+        self.looked()  # the last time
+        self.looked()
         self.bus.lpop(DONE, count)

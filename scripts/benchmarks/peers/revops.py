@@ -201,20 +201,21 @@ class Peer(Base):
     def _finished_next(self) -> None:
         """Block on the audit trail until it says that a run has finished."""
         while True:
-            self.own_trips += 1
+            self.looked()
             for _, entries in self.bus.xread({keys.AUDIT: self.seen}, block=60_000):
                 self.seen = entries[-1][0]
                 if any(b'"run.finished"' in raw for _, body in entries for raw in body.values()):
                     return
 
     def _all_ended(self) -> bool:
-        self.own_trips += 1
+        self.looked(commands=3)
         look = self.bus.pipeline(transaction=False)
         look.zcard(keys.index("runs"))
         for kind in ("runs", "intents"):
             look.zcard(keys.open_(kind))
         runs, *still = look.execute()
         if runs >= self.ended and not any(still):
+            self.looked()
             self.seen = self.bus.xrevrange(keys.AUDIT, count=1)[0][0]
             return True
         return False
