@@ -11,7 +11,7 @@ from typing import Any
 from report import Medians
 from variants import Variant
 
-WIDTH, LEFT, PANEL, GAP, ROW, TOP, BOTTOM = 980, 300, 290, 40, 24, 64, 34
+WIDTH, LEFT, PANEL, GAP, ROW, TOP, BOTTOM = 1000, 320, 290, 40, 24, 64, 34
 STYLE = """\
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .head { font-weight: 600 } .small { font-size: 11px; fill: #57606a }

@@ -236,6 +236,14 @@ def commands(found: Found) -> Iterator[Goal]:
         yield Goal(f"f. `revops run list`, {kept} runs kept", 0.3, grown["commands"]["run_list_s"], unit=" s")
 
 
+def failures(found: Found) -> list[str]:
+    """Measurements that came to nothing."""
+    every = [(name, measures, number) for number, of in enumerate(found["rounds"], 1) for name, measures in of.items()]
+    failed = [f"{name} in round {number}" for name, measures, number in every if "failed" in measures]
+    failed += [f"{name}, 50 ms, in round {number}" for name, of, number in every if "failed" in of.get("waiting", {})]
+    return failed + (["growth"] if "failed" in (found.get("growth") or {}) else [])
+
+
 def text(found: Found) -> list[str]:
     """Everything, as Markdown."""
     reached = goals(found)
@@ -250,6 +258,8 @@ def text(found: Found) -> list[str]:
         "",
         *tables(Medians(found)),
     ]
+    if failed := failures(found):
+        said += ["", f"Failed, and so not counted: {', '.join(failed)}."]
     if reached:
         said += ["", *markdown(("goal", "wanted", "found", ""), [goal.cells() for goal in reached])]
     return said

@@ -78,6 +78,9 @@ def arguments() -> argparse.Namespace:
     options = given.parse_args()
     if unknown := [name for name in filter(None, options.only.split(",")) if name not in BY_NAME]:
         given.error(f"--only: {', '.join(unknown)} takes no part; these do: {', '.join(BY_NAME)}")
+    named = [BY_NAME[name] for name in filter(None, options.only.split(","))]
+    if not PEERS.exists() and not all(variant.own_environment for variant in named):
+        given.error("the peers are not installed. Mend: scripts/bench --peers")
     return options
 
 

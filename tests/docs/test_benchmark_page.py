@@ -47,9 +47,11 @@ def test_a_goal_is_met_or_it_is_said_that_it_is_not(per_s: float, verdict: str) 
     assert line.endswith(f"| {verdict} |")
 
 
-def test_what_failed_is_left_out_of_the_tables() -> None:
+def test_what_failed_is_named_and_counts_nowhere() -> None:
     once = {OURS: {"failed": "no such file"}, PEER: measures(500, 2)}
-    assert [goal.what for goal in import_module("report").goals(found(once))] == []
+    report = import_module("report")
+    assert [goal.what for goal in report.goals(found(once))] == []
+    assert f"Failed, and so not counted: {OURS} in round 1." in report.text(found(once))
 
 
 def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
