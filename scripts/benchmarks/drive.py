@@ -105,7 +105,7 @@ class Measured:
     def bulk(self, count: int) -> dict[str, float]:
         leads = list(islice(self.leads, count))
         began = time.perf_counter()
-        self.peer.submit_in_batches(leads)  # type: ignore[attr-defined]
+        self.peer.submit_in_batches(leads)
         self.peer.wait(count)
         took = time.perf_counter() - began
         return {"count": count, "ms_each": round(took * 1000 / count, 3), "mb": megabytes(self.peer.processes())}
@@ -140,7 +140,7 @@ def main() -> None:
         found: dict[str, Any] = measured.started()
         if task.growth:
             found["growth"] = measured.growth()
-            found["commands"] = measured.peer.commands()  # type: ignore[attr-defined]
+            found["commands"] = measured.peer.commands()
         else:
             found["many"] = measured.many()
             found["busy_mb"] = megabytes(measured.peer.processes())

@@ -10,6 +10,7 @@ from typing import Any
 from variants import BY_NAME, VARIANTS, Variant
 
 Found = dict[str, Any]
+DEFAULTS = ("revops-0-always", "revops-1-always")  # as durable as an installation is where nothing is set
 IDEAL = 320.0  # workflows a second, of four agents of 50 ms in 64 slots
 SPEED = (
     "speed",
@@ -172,6 +173,10 @@ def best(medians: Medians, durability: str, crm: str = "") -> str:
     return max(names, key=lambda name: medians.of(name, "many", "per_s") or 0)
 
 
+def hosts(name: str) -> str:
+    return "no host" if name.startswith("revops-0") else "one host"
+
+
 def throughput(medians: Medians) -> Iterator[Goal]:
     fastest = medians.fastest_peer()
     for crm, say in (("", ""), ("-sqlite", ", CRM written")):
@@ -180,7 +185,8 @@ def throughput(medians: Medians) -> Iterator[Goal]:
             for to, limit in ((fastest, 1.0), ("langgraph", 4.0), ("dbos", 4.0)):
                 if to is not None and (limit == 1.0 or not crm):
                     ratio = medians.ratio(name, to, "many", "per_s")
-                    yield Goal(f"a. W/s with `{title}`{say}, of {BY_NAME[to].peer}'s", limit, ratio, at_least=True)
+                    whose = BY_NAME[to].title.split()[0].rstrip(",")
+                    yield Goal(f"a. W/s, {hosts(name)}, `{title}`{say}, of {whose}'s", limit, ratio, at_least=True)
 
 
 def latency(medians: Medians) -> Iterator[Goal]:
@@ -189,23 +195,23 @@ def latency(medians: Medians) -> Iterator[Goal]:
         yield Goal(f"b. p50 alone, no host, `{title}`, of huey's", 1.2, medians.ratio(bare, "huey", "alone", "p50_ms"))
         ratio = medians.ratio(hosted, "langgraph", "alone", "p50_ms")
         yield Goal(f"b. p50 alone, one host, `{title}`, of LangGraph's", 1.0, ratio)
-        for name, hosts in ((bare, "no host"), (hosted, "one host")):
+        for name in (bare, hosted):
             p50, p99 = medians.of(name, "alone", "p50_ms"), medians.of(name, "alone", "p99_ms")
-            yield Goal(f"b. p99 of p50, {hosts}, `{title}`", 3.0, p99 / p50 if p50 and p99 else None)
+            yield Goal(f"b. p99 of p50, {hosts(name)}, `{title}`", 3.0, p99 / p50 if p50 and p99 else None)
 
 
 def slots(medians: Medians) -> Iterator[Goal]:
-    for name, hosts in (("revops-0-always", "no host"), ("revops-1-always", "one host")):
+    for name in DEFAULTS:
         rate = medians.of(name, "waiting", "many", "per_s")
         yield Goal(
-            f"c. 50 ms agents in 64 slots, {hosts}, of 320/s", 0.9, rate / IDEAL if rate else None, at_least=True
+            f"c. 50 ms agents in 64 slots, {hosts(name)}, of 320/s", 0.9, rate / IDEAL if rate else None, at_least=True
         )
 
 
 def memory(medians: Medians) -> Iterator[Goal]:
-    for name, hosts, limit in (("revops-0-always", "no host", 80), ("revops-1-always", "one host", 120)):
-        yield Goal(f"d. memory idle, {hosts}", limit, medians.of(name, "idle_mb"), unit=" MB")
-        yield Goal(f"d. cold start, {hosts}", 0.8, medians.of(name, "cold_s"), unit=" s")
+    for name, limit in zip(DEFAULTS, (80, 120), strict=True):
+        yield Goal(f"d. memory idle, {hosts(name)}", limit, medians.of(name, "idle_mb"), unit=" MB")
+        yield Goal(f"d. cold start, {hosts(name)}", 0.8, medians.of(name, "cold_s"), unit=" s")
 
 
 def growth(found: Found) -> Iterator[Goal]:
@@ -223,9 +229,9 @@ def growth(found: Found) -> Iterator[Goal]:
 
 
 def traffic(medians: Medians) -> Iterator[Goal]:
-    for name, hosts in (("revops-0-always", "no host"), ("revops-1-always", "one host")):
-        yield Goal(f"f. round trips a step under load, {hosts}", 1.0, medians.of(name, "many", "trips"))
-        yield Goal(f"f. round trips a step alone, {hosts}", 5.0, medians.of(name, "alone", "trips"))
+    for name in DEFAULTS:
+        yield Goal(f"f. round trips a step under load, {hosts(name)}", 1.0, medians.of(name, "many", "trips"))
+        yield Goal(f"f. round trips a step alone, {hosts(name)}", 5.0, medians.of(name, "alone", "trips"))
 
 
 def commands(found: Found) -> Iterator[Goal]:
@@ -258,6 +264,8 @@ def text(found: Found) -> list[str]:
         "",
         *tables(Medians(found)),
     ]
+    if found["quick"]:
+        said[:0] = ["Small sizes (`--quick`): that everything runs, and not how fast.", ""]
     if failed := failures(found):
         said += ["", f"Failed, and so not counted: {', '.join(failed)}."]
     if reached:

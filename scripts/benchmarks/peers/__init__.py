@@ -65,6 +65,14 @@ class Base:
     def submit(self, leads: Sequence[dict[str, Any]]) -> None:
         raise NotImplementedError
 
+    def submit_in_batches(self, leads: Sequence[dict[str, Any]]) -> None:
+        """As fast as very many can be submitted, for the growth."""
+        self.submit(leads)
+
+    def commands(self) -> dict[str, float]:
+        """Seconds that its own commands take."""
+        return {}
+
     def wait(self, count: int) -> None:
         """Until `count` more workflows have ended."""
         raise NotImplementedError
