@@ -1,8 +1,8 @@
 """Celery on Redis.
 
-A chain, as "Canvas" has it; results are ignored, as "Tips and best practices" advises; `task_acks_late`, so that a
-killed worker's task comes again; one prefork child per core for agents that compute, threads for agents that wait; no
-gossip and mingling, of which a single worker has nothing.
+A chain. The prefork pool, which its page on concurrency recommends, with one child per core for agents that compute;
+threads for agents that wait. `task_acks_late`, so that a killed worker's task comes again. Results are not stored,
+and there is no gossip and mingling, of which a single worker has nothing: our choices, which leave work out.
 """
 
 from __future__ import annotations

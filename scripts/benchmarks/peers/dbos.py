@@ -1,8 +1,9 @@
 """DBOS on SQLite, the database it takes where none is named.
 
-Workflows are started in the background by `DBOS.start_workflow`, as its tutorial has it, and run in its thread pool.
-The file is put into write-ahead mode beforehand, which is faster there and as durable (a full sync at each commit).
-Two threads where agents return at once: without a limit they wait for each other's transactions.
+Its documentation advises PostgreSQL for production; SQLite is what runs on one machine without another server.
+Workflows are started in the background by `DBOS.start_workflow` and run in its thread pool. Two choices of ours: the
+file is in write-ahead mode (with a full sync at each commit, as durable), and there are two threads where agents
+return at once, as without a limit they wait for each other's transactions.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """huey on Redis.
 
-As its guide has it: tasks joined to a pipeline by `then`, which hands a task's result on as the next task's arguments;
-results that nobody reads are not stored (`results=False`), since they would stay in Redis; the blocking storage; two
-worker processes for agents that compute, threads for agents that wait ("Consuming tasks"). What a killed worker held is
-lost: a task has left Redis when it is begun.
+Tasks joined to a pipeline by `then`, which hands a task's result on as the next task's arguments; results that nobody
+reads are not stored (`results=False`), our choice, which saves a write a step; the blocking storage. Two worker
+processes for agents that compute, as the consumer's own help advises for such work, and threads, its safe choice, for
+agents that wait. What a killed worker held is lost: a task has left Redis when it is begun.
 """
 
 from __future__ import annotations

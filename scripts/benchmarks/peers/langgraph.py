@@ -1,9 +1,9 @@
 """LangGraph with its SQLite checkpointer.
 
-The asynchronous saver (its page advises the synchronous one for small projects only) with its own settings, which are a
-write-ahead log and a full sync; `durability="sync"`: a step's checkpoint is written before the next step starts. The
-agents are coroutines, in the process that submits; a few graphs at once where agents return at once, as many as there
-are slots where they wait.
+Its reference advises PostgreSQL for production; SQLite is what runs on one machine without another server. The
+asynchronous saver, which the reference calls faster, with its own settings: a write-ahead log and a full sync.
+`durability="sync"`: a step's checkpoint is written before the next step starts. The agents are coroutines, in the
+process that submits; a few graphs at once where agents return at once, as many as there are slots where they wait.
 """
 
 from __future__ import annotations

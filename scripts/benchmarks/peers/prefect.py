@@ -1,4 +1,4 @@
-"""Prefect with a server of its own on SQLite, as its self-hosting page starts it.
+"""Prefect with a server of its own on SQLite, as `prefect server start` starts it.
 
 A flow of four tasks whose results are persisted, so that a flow that is run again finds what was done. Up to 8 flows at
 once, in the process that submits.

@@ -1,8 +1,9 @@
 """RQ.
 
-Its documentation advises a pool for several workers on one machine, and says that a worker that does not fork is faster
-for short jobs: `rq worker-pool` with eight SimpleWorkers (with as many as there are slots, where agents wait). A job
-enqueues its successor with what it has found.
+`rq worker-pool` with eight SimpleWorkers (with as many as there are slots, where agents wait). RQ's notes on
+performance advise the forking worker for production, and the SimpleWorker where jobs take a few milliseconds, are
+trusted, and the fork is what limits: that is W, and it is the faster one. A job enqueues its successor with what it
+has found.
 """
 
 from __future__ import annotations
