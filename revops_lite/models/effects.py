@@ -44,6 +44,7 @@ class Intent:
     values: dict[str, Any]  # what shall stand there afterwards
     expected: dict[str, Any]  # the before-values the decision was made on
     writes: dict[str, str]  # field -> id of its Write
+    since: float = 0.0  # when the last of the before-values was confirmed, or told by a person; the CRM may lag behind
     state: IntentState = IntentState.PLANNED
     tries: int = 0  # calls made
     passes: int = 0  # reports folded in: tells the writer that what it said has been heard

@@ -51,10 +51,14 @@ def own(change_fields: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, 
     return {name: value for name, value in change_fields.items() if name not in ours or not same(ours[name], value)}
 
 
+def told(known: FieldValue) -> bool:
+    """Whether a write of ours or a person put the value there, so that `at` says when it came."""
+    return known.writer not in (CRM, EVENT)
+
+
 def _lags(known: FieldValue, found: CrmRecord, asked_at: float) -> bool:
     """Whether the CRM, asked after our write was confirmed or an edit was told, still shows the record as before it."""
-    told = known.writer not in (CRM, EVENT)
-    return told and found.updated_at < known.at and asked_at - known.at < LAG
+    return told(known) and found.updated_at < known.at and asked_at - known.at < LAG
 
 
 def _vanished(context: Context, found: CrmRecord) -> list[str]:
