@@ -23,6 +23,9 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
     context = draft.context(draft.event.subject)
     draft.need("intent", context.intents)
     rest, echoed = {}, []
+    for id_ in draft.event.data.get("late", ()):
+        note = f"{id_}: the CRM applied it after it had been given up"
+        draft.audit("write.late", who=str(draft.event.data.get("actor", "")), record=draft.event.subject, note=note)
     for name, value in changed.items():
         touch = _our_call(draft, context, name, value)
         if touch is None:
@@ -46,7 +49,7 @@ def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], ask
         known = context.fields.get(name)
         if known is None:
             continue
-        _before_the_call(draft, known, name, value)
+        _before_the_call(draft, known, name, value, standing.get(name, value))
         call = _latest_call(draft, known.write)
         if call is None:
             continue
@@ -62,14 +65,14 @@ def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], ask
             _resolve(draft, intent, write, (value, draft.event.time), standing if asked_at > known.at else {})
 
 
-def _before_the_call(draft: Draft, known: FieldValue, name: str, value: Any) -> None:
+def _before_the_call(draft: Draft, known: FieldValue, name: str, value: Any, stands: Any) -> None:
     """An edit while our call is planned. The writer sees it when it looks, unless it looked just before."""
     write = draft.write(known.pending) if known.pending else None
     intent = draft.intent(write.intent) if write is not None and write.intent else None
     if write is None or intent is None or intent.state is not IntentState.PLANNED:
         return
     unseen = {other: edit for other, edit in intent.unseen.items() if other != name}
-    if not same(value, write.before):
+    if not same(value, write.before) and same(value, stands):
         unseen[name] = (value, draft.event.time)
     if unseen != intent.unseen:
         draft.put(replace(intent, unseen=unseen))

@@ -120,6 +120,13 @@ def test_an_edit_that_was_set_back_before_the_call_is_no_question() -> None:
     assert (stage.value("industry"), questions(stage)) == ("software", [])
 
 
+def test_an_edit_that_an_earlier_call_has_replaced_is_not_before_the_next() -> None:
+    stage = planned()
+    told(stage, "steel", person=True, standing={"industry": "before"}, asked_at=stage.now)
+    stage.report("stopped", reason="held", why="on hold", seen={"industry": "before"})
+    assert stage.value("industry") == "before"
+
+
 def test_a_value_that_stood_there_already_has_met_no_edit() -> None:
     stage = planned()
     told(stage, "steel", person=True)
