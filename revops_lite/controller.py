@@ -21,7 +21,7 @@ from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
 from revops_lite.store import version
-from revops_lite.store.commit import Command, commands, together
+from revops_lite.store.commit import Command, commands, kept_due, together
 from revops_lite.store.events import Entry
 from revops_lite.store.store import Lead, Store
 from revops_lite.values import replace
@@ -209,7 +209,7 @@ class Controller:
         self.store.commit(self.lead, together(words), cursor, now, quiet)
         self._committed_at = now
         self.state.apply(changes)
-        due = [at for at in changes.timers.values() if at is not None]
+        due = [kept_due(at, now) for at in changes.timers.values() if at is not None]
         if due:
             self._next_timer = min(due if self._next_timer is None else [*due, self._next_timer])
         self._drain(changes.drained, now)

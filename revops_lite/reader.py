@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from revops_lite.errors import CrmError, CrmRefused, EventRefused
-from revops_lite.models import CrmChange, CrmRecord, Event, Run
+from revops_lite.models import CrmChange, CrmRecord, Event, IntentState, Run
 from revops_lite.ports import Crm
 from revops_lite.rules.merge import own
 from revops_lite.store.store import Store
@@ -20,6 +20,7 @@ log = logging.getLogger("revops.reader")
 BATCH = 100
 PAGE = 500
 PATIENCE = 60.0
+GIVEN_UP = (IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED)
 
 
 class Loader:
@@ -177,6 +178,8 @@ class Poller:
                 continue
             kind = change.record.partition(":")[0]
             data: dict[str, Any] = {"values": rest, "actor": change.actor, "person": change.person}
+            if late := [id_ for id_ in change.write_ids if ours.get(id_) == {}]:
+                data["late"] = late
             if change.record in seen:
                 standing = {name: seen[change.record].values.get(name) for name in rest}
                 # it was after the edit that somebody looked, whatever our clock says
@@ -213,6 +216,13 @@ class Poller:
         return {name: record for name, record in found.items() if record.updated_at >= edited[name]}
 
     def _ours(self, changes: Sequence[CrmChange]) -> dict[str, dict[str, Any]]:
-        """The values that our own calls among these changes brought, by write id."""
+        """The values that our own calls among these changes brought, by write id.
+
+        Of a call that had been given up there are none: what the CRM has made of it after all is news.
+        """
         found = self.store.load(("intent", id_) for change in changes for id_ in change.write_ids)
-        return {id_: dict(intent.values) for (_, id_), intent in found.items() if intent is not None}
+        return {
+            id_: {} if intent.state in GIVEN_UP else dict(intent.values)
+            for (_, id_), intent in found.items()
+            if intent is not None
+        }

@@ -19,6 +19,7 @@ from typing import Any
 from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable, CrmUnknown
 from revops_lite.models import CrmRecord, Event, Intent, IntentState
 from revops_lite.ports import BatchCrm, Crm, CrmCall
+from revops_lite.rules.merge import LAG
 from revops_lite.store.store import Store
 from revops_lite.values import same
 
@@ -28,6 +29,7 @@ OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT,
 DOUBTFUL = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
 LANES = 8  # calls at once to a CRM that takes one record a call
 GONE = "the CRM no longer holds the record"
+BEHIND = "the CRM shows the record as it was before its last change"
 CALL_WITHIN = 5.0  # seconds behind the gate in which a call has to begin; others may take our place after ten
 PATIENCE = 60.0  # longest wait between two tries of a CRM that is away
 
@@ -176,20 +178,15 @@ class Writer:
             return self._read_back(intent, record, now)
         if record is None:
             return self._event(intent, "failed", now, why=GONE)
-        hold = self.terms.hold_field
+        hold, seen = self.terms.hold_field, {name: record.values.get(name) for name in intent.values}
         if hold and self.truthy(record.values.get(hold)):
-            seen = {name: record.values.get(name) for name in intent.values}
             return self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM", seen=seen)
-        other = {}
-        already = True
-        for name, wanted in intent.values.items():
-            value = record.values.get(name)
-            if not same(value, wanted):
-                already = False
-                if not same(value, intent.expected.get(name)):
-                    other[name] = value
-        if already:
+        moved = {name: value for name, value in seen.items() if not same(value, intent.expected.get(name))}
+        if moved and record.updated_at < intent.since and now - intent.since < LAG:
+            return self._again(intent, now, CrmUnavailable(BEHIND))
+        if same(seen, intent.values):
             return self._already(intent, now)
+        other = {name: value for name, value in moved.items() if not same(value, intent.values[name])}
         return self._event(intent, "conflicted", now, current=other) if other else None
 
     def _already(self, intent: Intent, now: float) -> Event:

@@ -23,6 +23,9 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
     context = draft.context(draft.event.subject)
     draft.need("intent", context.intents)
     rest, echoed = {}, []
+    for id_ in draft.event.data.get("late", ()):
+        note = f"{id_}: the CRM applied it after it had been given up"
+        draft.audit("write.late", who=str(draft.event.data.get("actor", "")), record=draft.event.subject, note=note)
     for name, value in changed.items():
         touch = _our_call(draft, context, name, value)
         if touch is None:
@@ -44,8 +47,11 @@ def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], ask
     context = draft.context(draft.event.subject)
     for name, value in changed.items():
         known = context.fields.get(name)
-        call = _latest_call(draft, known.write) if known is not None else None
-        if known is None or call is None:
+        if known is None:
+            continue
+        _before_the_call(draft, known, name, value, standing.get(name, value))
+        call = _latest_call(draft, known.write)
+        if call is None:
             continue
         write, intent = call
         if same(value, write.before) or same(value, write.after) or same(value, known.value):
@@ -57,6 +63,19 @@ def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], ask
                 _ask_which(draft, write, value)
         elif known.pending is None and known.at >= draft.event.time:
             _resolve(draft, intent, write, (value, draft.event.time), standing if asked_at > known.at else {})
+
+
+def _before_the_call(draft: Draft, known: FieldValue, name: str, value: Any, stands: Any) -> None:
+    """An edit while our call is planned. The writer sees it when it looks, unless it looked just before."""
+    write = draft.write(known.pending) if known.pending else None
+    intent = draft.intent(write.intent) if write is not None and write.intent else None
+    if write is None or intent is None or intent.state is not IntentState.PLANNED:
+        return
+    unseen = {other: edit for other, edit in intent.unseen.items() if other != name}
+    if not same(value, write.before) and same(value, stands):
+        unseen[name] = (value, draft.event.time)
+    if unseen != intent.unseen:
+        draft.put(replace(intent, unseen=unseen))
 
 
 def unclear(draft: Draft, intent: Intent) -> bool:
@@ -74,9 +93,10 @@ def confirmed(draft: Draft, intent: Intent) -> None:
 
 
 def _crossing(draft: Draft, intent: Intent) -> dict[str, tuple[Any, float]]:
-    """The edits that our call did not know of."""
+    """The edits that our call did not know of. One that came before it a CRM that compares would have told of."""
     found = {}
-    for name, edit in intent.crossed.items():
+    compared = intent.compared or draft.event.data.get("compared")
+    for name, edit in (intent.crossed if compared else intent.unseen | intent.crossed).items():
         write = draft.write(intent.writes[name]) if name in intent.writes else None
         if write is not None and not same(write.before, edit[0]):
             found[name] = edit

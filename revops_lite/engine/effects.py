@@ -17,7 +17,7 @@ from revops_lite.models import (
     Write,
     WriteState,
 )
-from revops_lite.rules import governance
+from revops_lite.rules import governance, merge
 from revops_lite.values import replace, same
 
 
@@ -30,11 +30,12 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
     context = draft.context(record)
     has_crm = draft.rulebook.has_crm and not context.local
     version = context.version + 1
-    fields, proposed, expected = dict(context.fields), dict(context.proposed), {}
+    fields, proposed, expected, since = dict(context.fields), dict(context.proposed), {}, 0.0
     policy = draft.rulebook.agents.get(agent)
     for write in writes:
         standing = context.fields.get(write.field)
         expected[write.field] = standing.value if standing else None
+        since = max(since, standing.at if standing and merge.told(standing) else 0.0)
         fields[write.field] = FieldValue(
             value=write.after,
             writer=agent,
@@ -66,6 +67,7 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
             values={write.field: write.after for write in writes},
             expected=expected,
             writes={write.field: write.id for write in writes},
+            since=since,
             state=IntentState.PLANNED,
         )
     )

@@ -106,13 +106,15 @@ def sending(draft: Draft) -> None:
 def applied(draft: Draft) -> None:
     if (intent := _open(draft)) is None:
         return
+    already = bool(draft.event.data.get("already"))  # it stood in the CRM before we called: not our write
+    if already:  # so nothing of ours has met anybody's edit
+        intent = replace(intent, unseen={}, crossed={})
     if echoes.unclear(draft, intent):
         look = replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=draft.now, due=draft.now, taken=True)
         draft.put(look)
         why = "applied, and a person edited it meanwhile: to be looked at"
         draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
         return
-    already = bool(draft.event.data.get("already"))  # it stood in the CRM before we called: not our write
     state = WriteState.SUPERSEDED if already else WriteState.APPLIED
     _mark(draft, intent, list(intent.values), state, "it stood there already" if already else "")
     context = draft.context(intent.record)
@@ -233,8 +235,9 @@ def _take_back(
         if held is not None and held.pending == intent.writes[name]:
             whose = writer if same(value, intent.expected.get(name)) else "person"
             fields[name] = FieldValue(value, whose, 1.0, draft.now, version)
-            if name in intent.crossed and writer != "person":  # nothing of ours came: the edit stands
-                fields[name] = FieldValue(intent.crossed[name][0], "person", 1.0, intent.crossed[name][1], version)
+            edit = (intent.unseen | intent.crossed).get(name)
+            if edit is not None and writer != "person":  # nothing of ours came: the edit stands
+                fields[name] = FieldValue(edit[0], "person", 1.0, edit[1], version)
     draft.put(replace(context, fields=fields, version=version))
     run = draft.run(intent.run)
     for write in _mark(draft, intent, list(back), state, why):

@@ -44,6 +44,7 @@ class Intent(Noun, frozen=True):
     values: dict[str, Any]  # what shall stand there afterwards
     expected: dict[str, Any]  # the before-values the decision was made on
     writes: dict[str, str]  # field -> id of its Write
+    since: float = 0.0  # when the last of the before-values was confirmed, or told by a person; the CRM may lag behind
     state: IntentState = IntentState.PLANNED
     tries: int = 0  # calls made
     passes: int = 0  # reports folded in: tells the writer that what it said has been heard
@@ -53,6 +54,7 @@ class Intent(Noun, frozen=True):
     sent_at: float | None = None  # when the writer had last looked and was about to call
     compared: bool = False  # applied by a CRM that compares: whatever a person has set since stands
     crossed: dict[str, tuple[Any, float]] = field(default_factory=dict)  # people's edits during the call, and when
+    unseen: dict[str, tuple[Any, float]] = field(default_factory=dict)  # such before it, maybe after our last look
     taken: bool = False  # the CRM has taken it; it is open only until somebody has looked what stands there now
     echoes: int = 0  # how often its values came back from the CRM, of a call that was sent again
     doubted: bool = False  # the outcome of one of its calls has been unknown: it may still arrive

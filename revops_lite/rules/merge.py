@@ -9,14 +9,15 @@ from revops_lite.models import Context, CrmRecord, FieldValue
 from revops_lite.values import replace, same
 
 CRM, PERSON, EVENT = "crm", "person", "event"
-LAG = 120.0  # seconds for which a CRM may go on showing what stood there before our write
+LAG = 120.0  # seconds for which a CRM may go on showing what stood there before our write, or a person's edit
 
 
 def merge(context: Context, found: CrmRecord, asked_at: float, now: float) -> tuple[Context, tuple[str, ...]]:
     """Fold a CRM read that was asked for at `asked_at` into the context. Returns it and the fields people changed.
 
     * A field with an unconfirmed write, or confirmed at or after `asked_at`, keeps our value: the read may be older.
-      So does one confirmed less than LAG before, of a record that by the CRM's own word has not changed since.
+      So does one confirmed less than LAG before, and one that a person has set as lately, of a record that by the CRM's
+      own word has not changed since.
     * The same value changes nothing, except that a person's later word for it makes it the person's.
     * Any other value comes in: as the person's where the CRM names one, or where it replaces what we knew
       (somebody must have changed it); else as the CRM's. All fields of one merge get the same new version.
@@ -49,10 +50,14 @@ def own(change_fields: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, 
     return {name: value for name, value in change_fields.items() if name not in ours or not same(ours[name], value)}
 
 
+def told(known: FieldValue) -> bool:
+    """Whether a write of ours or a person put the value there, so that `at` says when it came."""
+    return known.writer not in (CRM, EVENT)
+
+
 def _lags(known: FieldValue, found: CrmRecord, asked_at: float) -> bool:
-    """Whether the CRM, asked after our write was confirmed, still shows the record as it was before it."""
-    ours = known.writer not in (CRM, PERSON, EVENT)
-    return ours and found.updated_at < known.at and asked_at - known.at < LAG
+    """Whether the CRM, asked after our write was confirmed or an edit was told, still shows the record as before it."""
+    return told(known) and found.updated_at < known.at and asked_at - known.at < LAG
 
 
 def _vanished(context: Context, found: CrmRecord) -> list[str]:

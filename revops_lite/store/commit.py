@@ -17,6 +17,7 @@ Command = tuple[Any, ...]
 RUN_ENDED = ("finished", "failed", "cancelled", "rolled_back")
 UNDER_WAY = ("sending", "in_doubt")  # the call to the CRM may still arrive
 INTENT_ENDED = ("applied", "failed", "conflict", "cancelled")
+LONG_PAST = 1e-9  # of a time of today is a moment of 1970
 WORDS = 1_000  # of one command: Lua cannot unpack more than some thousands
 # Commands that take as many members as there are, and how many words stand before those.
 HEADS = {"ZADD": 2, "ZREM": 2, "SADD": 2, "RPUSH": 2, "SETS": 2, "XADDS": 3, "TELL": 4}
@@ -38,7 +39,7 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
                 # How the call ended is on record: a hold that has waited for it may say that it is in force.
                 yield ("HDEL", keys.CALLING, value.record)
     yield from _lifetimes(before, changes)
-    yield from _small(before, changes)
+    yield from _small(before, changes, now)
     for event in changes.events:
         # Whatever its size: refusing our own decision would stop every later one.
         yield ("TELL", keys.EVENTS, "e", keys.CHANNEL, codec.dump(event))
@@ -47,7 +48,7 @@ def commands(before: State, changes: Changes, now: float) -> Iterator[Command]:
     yield from counting(changes.audit, now)
 
 
-def _small(before: State, changes: Changes) -> Iterator[Command]:
+def _small(before: State, changes: Changes, now: float) -> Iterator[Command]:
     for name, breaker in changes.breakers.items():
         yield ("HSET", keys.BREAKERS, name, codec.dump(breaker))
         was = before.breakers.get(name)
@@ -58,7 +59,12 @@ def _small(before: State, changes: Changes) -> Iterator[Command]:
     for name, (agent, there) in changes.parked.items():
         yield ("HSET", keys.PARKED, name, agent) if there else ("HDEL", keys.PARKED, name)
     for timer, due in changes.timers.items():
-        yield ("ZREM", keys.TIMERS, timer) if due is None else ("ZADD", keys.TIMERS, due, timer)
+        yield ("ZREM", keys.TIMERS, timer) if due is None else ("ZADD", keys.TIMERS, kept_due(due, now), timer)
+
+
+def kept_due(due: float, now: float) -> float:
+    """What is to come at once is kept as long past, in its order: so it comes although the clock is set back."""
+    return due if due > now else due * LONG_PAST
 
 
 def _holds(before: State, changes: Changes) -> Iterator[Command]:

@@ -115,7 +115,7 @@ class FakeCrm:
     def _stale(self, ask: dict[str, Any]) -> dict[str, Any]:
         old = {record: self.earlier.get(record) for record in ask["records"]}
         found = {record: self._as_read(record, values) for record, values in old.items() if values is not None}
-        return {record: {**raw, "updated_at": raw["created_at"]} for record, raw in found.items()}
+        return {record: {**raw, "updated_at": raw["created_at"], "edited": {}} for record, raw in found.items()}
 
     def _as_read(self, record: str, values: dict[str, Any]) -> dict[str, Any]:
         created, updated = self.times[record]

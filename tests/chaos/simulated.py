@@ -199,10 +199,14 @@ class World:
         for _ in range(50):
             if self.process is not None:
                 return self.process
-            with self.survive():
-                self.process = process = self.build()
+            process = self.build()
+            try:
                 self._take_over(process)
-                process.controller.after_commit.append(process.orchestrator._hand_over)
+            except (Crash, BusError):  # `up` ends where Redis does not answer its start; the next one tries again
+                continue
+            self.process = process
+            process.controller.after_commit.append(process.orchestrator._hand_over)
+            with self.survive():
                 while process.controller.step(self.clock()) or not process.controller.caught_up():
                     pass
                 process.orchestrator._offer_all()

@@ -172,7 +172,8 @@ def a_late_answer_counts_for_nothing(facts: Facts) -> Iterator[str]:
     told = {(one["record"], one["field"], repr(one["value"])) for one in [*facts.said.proposed, *facts.said.approved]}
     lost = {(one["record"], one["field"], repr(one["value"])) for one in facts.said.late} - told
     for id_, write in facts.docs["write"].items():
-        if (write["record"], write["field"], repr(write["after"])) in lost:
+        answered = not write["undoes"]  # what a rollback puts back may be any value
+        if answered and (write["record"], write["field"], repr(write["after"])) in lost:
             yield f"write {id_} comes from an answer that had been given up: {write}"
 
 

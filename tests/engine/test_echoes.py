@@ -10,11 +10,17 @@ from engine_stage import LEAD, Stage, rulebook, step
 from revops_lite.models import Run
 
 
-def called(**report: Any) -> Stage:
-    """industry: before -> software has been called; with `report` it has also been applied."""
+def planned() -> Stage:
+    """industry: before -> software waits for its call."""
     stage = Stage(rulebook(step("a")))
     run = stage.start({"industry": "before"})
     stage.answer(run, "a", {"industry": "software"})
+    return stage
+
+
+def called(**report: Any) -> Stage:
+    """industry: before -> software has been called; with `report` it has also been applied."""
+    stage = planned()
     stage.report("sending", before={"industry": "before"})
     if report:
         stage.report("applied", **report)
@@ -86,6 +92,54 @@ def test_where_the_crm_compares_an_edit_during_the_call_came_after_it() -> None:
     stage.report("applied", called=True, compared=True)
     assert stage.value("industry") == "steel"
     assert not questions(stage)
+
+
+def test_an_edit_between_the_writers_look_and_its_call_is_put_before_a_person() -> None:
+    stage = planned()
+    told(stage, "steel", person=True)
+    stage.report("sending", before={"industry": "before"})  # it had looked before the edit
+    stage.report("applied", called=True)
+    stage.report("applied", standing={"industry": "software"})
+    assert questions(stage) == [("human_edit", "software", "steel")]
+
+
+def test_an_edit_between_look_and_call_that_a_crm_would_have_told_of_was_taken_back() -> None:
+    stage = planned()
+    told(stage, "steel", person=True)
+    stage.report("sending", before={"industry": "before"})
+    stage.report("applied", called=True, compared=True)
+    assert (stage.value("industry"), questions(stage)) == ("software", [])
+
+
+def test_an_edit_that_was_set_back_before_the_call_is_no_question() -> None:
+    stage = planned()
+    told(stage, "steel", person=True)
+    told(stage, "before", person=True)
+    stage.report("sending", before={"industry": "before"})
+    stage.report("applied", called=True)
+    assert (stage.value("industry"), questions(stage)) == ("software", [])
+
+
+def test_an_edit_that_an_earlier_call_has_replaced_is_not_before_the_next() -> None:
+    stage = planned()
+    told(stage, "steel", person=True, standing={"industry": "before"}, asked_at=stage.now)
+    stage.report("stopped", reason="held", why="on hold", seen={"industry": "before"})
+    assert stage.value("industry") == "before"
+
+
+def test_a_value_that_stood_there_already_has_met_no_edit() -> None:
+    stage = planned()
+    told(stage, "steel", person=True)
+    stage.report("applied", already=True)
+    assert (stage.writes(), questions(stage)) == ({"industry": ["superseded"]}, [])
+
+
+def test_an_edit_before_a_call_that_failed_stands() -> None:
+    stage = planned()
+    told(stage, "steel", person=True)
+    stage.report("sending", before={"industry": "before"})
+    stage.report("failed", why="refused")
+    assert (stage.value("industry"), stage.context().fields["industry"].writer) == ("steel", "person")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def write(id_: str = "w1", state: WriteState = WriteState.PLANNED, at: float = 1
 
 
 def intent(id_: str = "i1", state: IntentState = IntentState.PLANNED, **more: Any) -> Intent:
-    intent = Intent(id_, LEAD, "r1", "enrichment", 1.0, {"a": 1}, {"a": None}, {"a": "w1"}, state)
+    intent = Intent(id_, LEAD, "r1", "enrichment", 1.0, {"a": 1}, {"a": None}, {"a": "w1"}, state=state)
     return replace(intent, **{"tries": 1, "passes": 2, "due": 3.5, "settle_until": 4.5, "note": "n", **more})
 
 

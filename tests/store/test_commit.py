@@ -147,7 +147,7 @@ def test_a_decision_is_visible_as_a_whole(store: Store, lead: Lead) -> None:
         breakers={"scoring": breaker()},
         holds={("lead:1", "*"): hold()},
         parked={"r1|score": ("scoring", True)},
-        timers={"deadline|r1": 5.0},
+        timers={"deadline|r1": NOW + 5.0},
         events=[event("follow")],
         audit=[AuditEntry(1.0, "run.started", "cli", "lead:1", "r1", "a", None, {"x": 1}, "rule", "note")],
     )
@@ -157,7 +157,7 @@ def test_a_decision_is_visible_as_a_whole(store: Store, lead: Lead) -> None:
     assert state.breakers == {"scoring": breaker()}
     assert state.holds == {"lead:1": {"*": hold()}}
     assert state.parked == {"scoring": {"r1|score": None}}
-    assert (store.next_timer(), store.due_timers(5.0, 10)) == (5.0, [("deadline|r1", 5.0)])
+    assert (store.next_timer(), store.due_timers(NOW + 5.0, 10)) == (NOW + 5.0, [("deadline|r1", NOW + 5.0)])
     assert [entry.event for entry in store.read("0-0", 10)] == [event("follow")]
     assert store.audit(10) == changes.audit
     assert store.load([("run", "r1")]) == {("run", "r1"): run()}
@@ -175,12 +175,21 @@ def test_our_own_follow_up_events_are_never_too_large(store: Store, lead: Lead) 
 
 
 def test_timers_come_in_their_order_and_go(store: Store, lead: Lead) -> None:
-    put(store, lead, timers={"b": 2.0, "a": 1.0, "c": 3.0})
-    assert store.due_timers(2.0, 10) == [("a", 1.0), ("b", 2.0)]
-    assert store.due_timers(2.0, 1) == [("a", 1.0)]
-    put(store, lead, timers={"a": None, "b": 9.0})
-    assert store.due_timers(99.0, 10) == [("c", 3.0), ("b", 9.0)]
-    assert store.next_timer() == 3.0
+    one, two, three, nine = (NOW + seconds for seconds in (10.0, 20.0, 30.0, 90.0))
+    put(store, lead, timers={"b": two, "a": one, "c": three})
+    assert store.due_timers(two, 10) == [("a", one), ("b", two)]
+    assert store.due_timers(two, 1) == [("a", one)]
+    put(store, lead, timers={"a": None, "b": nine})
+    assert store.due_timers(NOW + 99.0, 10) == [("c", three), ("b", nine)]
+    assert store.next_timer() == three
+
+
+def test_what_is_to_come_at_once_comes_by_a_clock_that_was_set_back(store: Store, lead: Lead) -> None:
+    put(store, lead, timers={"first": NOW - 1.0, "later": NOW + 5.0})
+    put(store, lead, timers={"second": NOW})
+    due = store.due_timers(NOW - 900.0, 10)
+    assert [name for name, _ in due] == ["first", "second"], "in their order"
+    assert len({at for _, at in due}) == 2, "each time of its own: what follows from it is named by it"
 
 
 def test_a_parked_step_goes_when_it_starts(store: Store, lead: Lead) -> None:

@@ -69,10 +69,10 @@ def test_field_names_and_values_may_be_any_text(store: Store, lead: Lead, redis:
     value = replace(context().fields["a"], value=name)
     proposed = replace(context().proposed["b"], value=name)
     hostile = context(fields={name: value}, proposed={name: proposed}, flags={name: context().flags["stale"]})
-    put(store, lead, hostile, parked={f"r1|{name}": (name, True)}, timers={f"retry|r1|{name}": 1.0})
+    put(store, lead, hostile, parked={f"r1|{name}": (name, True)}, timers={f"retry|r1|{name}": 9e9})
     assert store.load([("context", LEAD)]) == docs(hostile)
     assert store.working_set().parked == {name: {f"r1|{name}": None}}
-    assert store.due_timers(1.0, 1) == [(f"retry|r1|{name}", 1.0)]
+    assert store.due_timers(9e9, 1) == [(f"retry|r1|{name}", 9e9)]
     expected = {keys.context(LEAD), keys.PARKED, keys.TIMERS, keys.CONTROLLER, keys.index("contexts")}
     found = {key.decode() for key in redis.scan_iter()}
     assert {key for key in found if not key.startswith(keys.counts(0)[:-1])} == expected
