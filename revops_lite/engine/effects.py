@@ -9,7 +9,6 @@ from revops_lite.engine.state import Draft
 from revops_lite.models import (
     FieldValue,
     Intent,
-    IntentState,
     Proposed,
     Reason,
     Review,
@@ -30,12 +29,10 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
     context = draft.context(record)
     has_crm = draft.rulebook.has_crm and not context.local
     version = context.version + 1
-    fields, proposed, expected, since = dict(context.fields), dict(context.proposed), {}, 0.0
+    fields, proposed = dict(context.fields), dict(context.proposed)
+    standing = {write.field: context.fields.get(write.field) for write in writes}
     policy = draft.rulebook.agents.get(agent)
     for write in writes:
-        standing = context.fields.get(write.field)
-        expected[write.field] = standing.value if standing else None
-        since = max(since, standing.at if standing and merge.told(standing) else 0.0)
         fields[write.field] = FieldValue(
             value=write.after,
             writer=agent,
@@ -49,7 +46,8 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
         )
         proposed.pop(write.field, None)
         state = WriteState.PLANNED if has_crm else WriteState.APPLIED
-        replaces = standing.write if standing else None
+        known = standing[write.field]
+        replaces = known.write if known else None
         draft.put(replace(write, state=state, intent=intent if has_crm else None, replaces=replaces))
     context = replace(context, version=version, fields=fields, proposed=proposed, known=True)
     if not has_crm:
@@ -65,10 +63,9 @@ def plan(draft: Draft, record: str, agent: str, writes: list[Write], run: str | 
             agent=agent,
             at=draft.now,
             values={write.field: write.after for write in writes},
-            expected=expected,
+            expected={name: known.value if known else None for name, known in standing.items()},
             writes={write.field: write.id for write in writes},
-            since=since,
-            state=IntentState.PLANNED,
+            since=max((known.at for known in standing.values() if known and merge.told(known)), default=0.0),
         )
     )
     return intent
