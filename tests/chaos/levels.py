@@ -29,6 +29,7 @@ from tasks import Result, run
 
 WORKERS = 2
 QUICK_BUGS = 3
+PROGRESS = 500  # tasks from one line about them to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,15 @@ class Runner:
         self._started = time.monotonic()
 
     def all(self, tasks: Iterable[str]) -> list[Result]:
-        found = []
-        for future in as_completed([self._pool.submit(_do, task) for task in tasks]):
+        found: list[Result] = []
+        futures = [self._pool.submit(_do, task) for task in tasks]
+        for future in as_completed(futures):
             result = future.result()
             self._tell(result)
             found.append(result)
+            if len(found) % PROGRESS == 0:
+                minutes = (time.monotonic() - self._started) / 60
+                print(f"{len(found):,} of {len(futures):,} tasks, {minutes:.0f} min", file=sys.stderr, flush=True)
         self.results += found
         return found
 
