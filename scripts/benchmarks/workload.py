@@ -179,7 +179,8 @@ def machine() -> str:
     told = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = told[0].partition(":")[2].strip() if told else platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GB, Linux {platform.release().partition('-')[0]}, {time.strftime('%B %Y')}"
+    system = f"Linux {platform.release().partition('-')[0]}"
+    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GB, {system}, {time.strftime('%B %Y')}"
 
 
 def versions() -> dict[str, str]:
