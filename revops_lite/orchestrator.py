@@ -76,8 +76,8 @@ class Orchestrator:
         gc.freeze()  # what the start has made stays; and what a decision makes is no ring, or is kept for long
         gc.set_threshold(*GC_THRESHOLDS)
         try:
-            self._catch_up()
-            self._start_services()
+            if self._catch_up():
+                self._start_services()
             while not self.stopping.is_set():
                 self._pass()
         finally:
@@ -85,20 +85,25 @@ class Orchestrator:
 
     # -- start --
 
-    def _catch_up(self) -> None:
-        """Decide everything that was reported before a crash, before anybody acts on what is in Redis."""
+    def _catch_up(self) -> bool:
+        """Decide everything that was reported before a crash, before anybody acts on what is in Redis.
+
+        False where it was told to stop before that: then nobody may act.
+        """
         controller = self.parts.controller
         while not self.stopping.is_set():
             try:
                 for recover in self.parts.before_start:
                     recover(time.time())
-                while not self.stopping.is_set() and (controller.step(time.time()) or not controller.caught_up()):
-                    pass
+                while controller.step(time.time()) or not controller.caught_up():
+                    if self.stopping.is_set():
+                        return False
                 self._offer_all()
-                return
+                return True
             except BusError as error:
                 log.warning("%s; trying again", error)
                 self._reconnect()
+        return False
 
     def _start_services(self) -> None:
         for service in self.parts.services.values():

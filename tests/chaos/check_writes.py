@@ -129,12 +129,22 @@ def _untouched_by(evidence: Evidence, back: Doc) -> Iterator[str]:
     """
     ours = [evidence.docs["write"][id_]["after"] for id_ in back["undoes"] if id_ in evidence.docs["write"]]
     place = (back["record"], back["field"])
+    edited = 0.0
     for fact in evidence.crm:
+        if fact["kind"] == "edited" and (fact["record"], fact["field"]) == place:
+            edited = fact["at"]
         of_it = fact["kind"] == "applied" and (fact["write_id"], fact["field"]) == (back["intent"], back["field"])
         if not of_it or fact["before"] in ours or fact["before"] == fact["after"]:
             continue
-        if evidence.spec["kind"] == "compare" or not _noticed(evidence, place, fact["before"]):
+        slipped_in = evidence.spec["kind"] != "compare" and edited >= _looked(evidence, back["intent"], fact["at"])
+        if not slipped_in or not _noticed(evidence, place, fact["before"]):
             yield f"the rollback of {'.'.join(place)} replaced {fact['before']!r}, which was not ours"
+
+
+def _looked(evidence: Evidence, intent: str, until: float) -> float:
+    """When the writer began to look, the last time before a call of this intent."""
+    sent = [e["time"] for _, e in evidence.events if e["type"] == "write.sending" and e["data"]["intent"] == intent]
+    return max((at for at in sent if at <= until), default=float("inf"))
 
 
 def governed(evidence: Evidence) -> Iterator[str]:

@@ -262,9 +262,9 @@ def context_in_a_second_step() -> None:
 
     commit = Store.commit
 
-    def _commit(self: Any, lead: Any, commands: Any, cursor: str | None, now: float) -> None:
+    def _commit(self: Any, lead: Any, commands: Any, cursor: str | None, now: float, quiet: bool = False) -> None:
         later = [one for one in commands if one[0] == "HSET" and str(one[1]).startswith("revops:context")]
-        commit(self, lead, [one for one in commands if one not in later], cursor, now)
+        commit(self, lead, [one for one in commands if one not in later], cursor, now, quiet)
         for one in later:
             self.redis.execute_command(*one)
 
