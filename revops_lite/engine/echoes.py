@@ -86,17 +86,10 @@ def unclear(draft: Draft, intent: Intent) -> bool:
 def confirmed(draft: Draft, intent: Intent) -> None:
     """A call has been applied: the edits that crossed it are taken in, or put before a person."""
     standing = draft.event.data.get("standing", {})
-    crossing = _crossing(draft, intent)
-    for name, write_id in intent.writes.items():
-        write, known = draft.write(write_id), draft.context(intent.record).fields.get(name)
-        if write is None or known is None:
-            continue
-        if name in crossing:
-            _resolve(draft, intent, write, crossing[name], standing)
-        elif known.write == write_id and name in standing and not same(standing[name], write.after):
-            _resolve(
-                draft, intent, write, (standing[name], draft.event.time), standing
-            )  # an edit nobody has told of yet
+    for name, edit in _crossing(draft, intent).items():
+        write = draft.write(intent.writes[name])
+        if write is not None:
+            _resolve(draft, intent, write, edit, standing)
 
 
 def _crossing(draft: Draft, intent: Intent) -> dict[str, tuple[Any, float]]:

@@ -146,3 +146,16 @@ def test_an_edit_under_a_call_that_a_hold_stops_is_known_at_once(play: Play) -> 
     assert context is not None
     assert (context.fields["score"].value, context.fields["score"].writer) == ("a person's", "person")
     assert [(item.reason, item.current, item.proposed) for item in pending(play)] == [("held", "a person's", "ours")]
+
+
+@kinds
+def test_who_is_told_to_stop_before_it_has_caught_up_lets_nobody_act(play: Play) -> None:
+    seen(play, industry=("software", 0.95))
+    assert play.world.store.opened("intents"), "a call is planned"
+    process = play.world.build()
+    play.world._take_over(process)
+    process.orchestrator.stop()
+    assert not process.orchestrator._catch_up()
+    process.writer.tick(play.world.clock())
+    assert process.writer.idle()
+    at_rest(play)

@@ -94,15 +94,6 @@ def test_where_the_crm_compares_an_edit_during_the_call_came_after_it() -> None:
     assert not questions(stage)
 
 
-def test_an_edit_that_is_seen_before_it_is_told_stands() -> None:
-    stage = called()
-    stage.report("doubted", settle_until=1005.0)
-    stage.report("applied", standing={"industry": "steel"})
-    assert (stage.value("industry"), stage.context().fields["industry"].writer) == ("steel", "person")
-    told(stage, "steel", person=True, at=stage.now - 1.0)
-    assert (stage.value("industry"), questions(stage)) == ("steel", [])
-
-
 def test_an_edit_between_the_writers_look_and_its_call_is_put_before_a_person() -> None:
     stage = planned()
     told(stage, "steel", person=True)
