@@ -142,7 +142,9 @@ def _untouched_by(evidence: Evidence, back: Doc) -> Iterator[str]:
 
 
 def _looked(evidence: Evidence, intent: str, until: float) -> float:
-    """When the writer began to look, the last time before a call of this intent."""
+    """When the writer last looked before a call of this intent; long ago where it may have seen an older state."""
+    if any(fact["kind"] == "call" and fact["fault"] == "stale" for fact in evidence.crm):
+        return 0.0
     sent = [e["time"] for _, e in evidence.events if e["type"] == "write.sending" and e["data"]["intent"] == intent]
     return max((at for at in sent if at <= until), default=float("inf"))
 
