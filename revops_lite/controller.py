@@ -13,13 +13,14 @@ from typing import Any
 
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.decide import RESERVED
-from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id, whole
+from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id
 from revops_lite.engine.state import Ahead, Key, over
 from revops_lite.models import AuditEntry, BreakerState, Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
+from revops_lite.rules.fanout import whole
 from revops_lite.store import version
 from revops_lite.store.commit import Command, commands, kept_due, together
 from revops_lite.store.events import Entry

@@ -19,7 +19,7 @@ from typing import Any
 from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable, CrmUnknown
 from revops_lite.models import CrmRecord, Event, Intent, IntentState
 from revops_lite.ports import BatchCrm, Crm, CrmCall
-from revops_lite.rules.merge import LAG
+from revops_lite.rules.merge import behind
 from revops_lite.store.store import Store
 from revops_lite.values import same
 
@@ -182,7 +182,7 @@ class Writer:
         if hold and self.truthy(record.values.get(hold)):
             return self._event(intent, "stopped", now, reason="held", why=f"{hold} is set in the CRM", seen=seen)
         moved = {name: value for name, value in seen.items() if not same(value, intent.expected.get(name))}
-        if moved and record.updated_at < intent.since and now - intent.since < LAG:
+        if moved and behind(intent.since, record, now):
             return self._again(intent, now, CrmUnavailable(BEHIND))
         if same(seen, intent.values):
             return self._already(intent, now)

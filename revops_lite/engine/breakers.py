@@ -6,6 +6,7 @@ from revops_lite.engine import ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Breaker, BreakerState, OutNotice
 from revops_lite.rules import breaker as rules
+from revops_lite.rules import fanout
 from revops_lite.values import replace
 
 
@@ -44,7 +45,7 @@ def _try(draft: Draft, breaker: Breaker, key: str, at_once: int) -> bool:
 def of_whole(key: str) -> str:
     """The place that the parts of a fan-out share: "run|step" without what tells the part."""
     run, _, step = key.partition("|")
-    return f"{ids.whole(run)}|{step}"
+    return f"{fanout.whole(run)}|{step}"
 
 
 def passed(draft: Draft, agent: str, key: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 
-from revops_lite.rules.fanout import whole as whole
-
 _JOB = re.compile(r"(r[0-9a-f]{14})(?:-([0-9a-f]{14}))?-a[0-9a-f]{8}-s[0-9a-f]{8}-\d+", re.ASCII)
 
 

@@ -74,7 +74,7 @@ class State:
 
 
 class Ahead(dict[Key, Any]):
-    """Documents that run ahead of others, which stay as they are."""
+    """Documents that run ahead of others, which stay as they are. Only `[]` and `in` see those behind."""
 
     def __init__(self, behind: Mapping[Key, Any]) -> None:
         super().__init__()

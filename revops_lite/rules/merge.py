@@ -57,7 +57,12 @@ def told(known: FieldValue) -> bool:
 
 def _lags(known: FieldValue, found: CrmRecord, asked_at: float) -> bool:
     """Whether the CRM, asked after our write was confirmed or an edit was told, still shows the record as before it."""
-    return told(known) and found.updated_at < known.at and asked_at - known.at < LAG
+    return told(known) and behind(known.at, found, asked_at)
+
+
+def behind(at: float, found: CrmRecord, now: float) -> bool:
+    """Whether the CRM, asked at about `now`, shows the record as it was before `at`, by its own word."""
+    return found.updated_at < at and now - at < LAG
 
 
 def _vanished(context: Context, found: CrmRecord) -> list[str]:

@@ -136,15 +136,18 @@ def _untouched_by(evidence: Evidence, back: Doc) -> Iterator[str]:
         of_it = fact["kind"] == "applied" and (fact["write_id"], fact["field"]) == (back["intent"], back["field"])
         if not of_it or fact["before"] in ours or fact["before"] == fact["after"]:
             continue
-        slipped_in = evidence.spec["kind"] != "compare" and edited >= _looked(evidence, back["intent"], fact["at"])
+        slipped_in = evidence.spec["kind"] != "compare" and edited >= _looked(
+            evidence, back["intent"], edited, fact["at"]
+        )
         if not slipped_in or not _noticed(evidence, place, fact["before"]):
             yield f"the rollback of {'.'.join(place)} replaced {fact['before']!r}, which was not ours"
 
 
-def _looked(evidence: Evidence, intent: str, until: float) -> float:
-    """When the writer last looked before a call of this intent; long ago where it may have seen an older state."""
-    if any(fact["kind"] == "call" and fact["fault"] == "stale" for fact in evidence.crm):
-        return 0.0
+def _looked(evidence: Evidence, intent: str, edited: float, until: float) -> float:
+    """When the writer last looked before a call of this intent; as of the edit where it may have seen older values."""
+    reads = [fact for fact in evidence.crm if fact["kind"] == "call" and fact["fault"] == "stale"]
+    if any(edited <= fact["told"] <= until for fact in reads):
+        return edited
     sent = [e["time"] for _, e in evidence.events if e["type"] == "write.sending" and e["data"]["intent"] == intent]
     return max((at for at in sent if at <= until), default=float("inf"))
 
