@@ -12,6 +12,7 @@ from installation import until
 
 pytestmark = pytest.mark.real
 
+# Each bound is a tenth above what was measured: how full a table or a stream's last node is takes its share.
 LEADS = 200
 
 
@@ -39,7 +40,7 @@ def test_a_queued_event_takes_no_more_memory_than(works: Works, real_redis: Redi
     works.accept(1000)
     each = (used(real_redis) - before) / 1000
     print(f"{each:.0f} bytes a queued event")
-    assert each <= 950
+    assert each <= 1_000
 
 
 def test_a_finished_run_takes_no_more_memory_than(works: Works, real_redis: Redis) -> None:
@@ -47,7 +48,7 @@ def test_a_finished_run_takes_no_more_memory_than(works: Works, real_redis: Redi
     works.together(LEADS)
     each = (used(real_redis) - before) / LEADS
     print(f"{each:.0f} bytes a finished run, with its events, history and audit")
-    assert each <= 32_000
+    assert each <= 34_000
 
 
 def test_a_workflow_appends_no_more_to_the_file_than(works: Works, appending: Redis) -> None:
@@ -55,4 +56,4 @@ def test_a_workflow_appends_no_more_to_the_file_than(works: Works, appending: Re
     works.together(LEADS)
     each = (int(appending.info("persistence")["aof_current_size"]) - before) / LEADS
     print(f"{each:.0f} bytes of file a workflow")
-    assert each <= 50_000
+    assert each <= 54_000

@@ -11,6 +11,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,6 @@ LEADS = 300 if LONG else 120
 PAUSE = 0.15 if LONG else 0.05  # seconds an agent takes: long enough that a start does not work off everything
 PATIENCE = 90.0
 STEPS = ("enrichment", "scoring", "routing")
-AUDITED = 11 * LEADS  # audit entries of an undisturbed round, roughly: where the kills are spread over
 
 ENRICHMENT = """
 import time
@@ -48,8 +48,11 @@ def enrich(lead: Snapshot) -> Proposal:
 """
 
 # Every tenth grade is too unsure to be written: it waits for a person, and its run with it.
+# It waits at the moments that a test has asked for until the kill has come.
 SCORING = """
+import os
 import time
+from pathlib import Path
 from pydantic import BaseModel
 from revops_lite import Proposal, Snapshot, agent
 
@@ -61,7 +64,11 @@ class Grade(BaseModel):
 @agent(writes=Grade)
 def score(lead: Snapshot) -> Proposal:
     time.sleep(PAUSE / 2)
-    sure = int(lead["number"]) % 10 != 0
+    number = int(lead["number"])
+    while (Path("MOMENTS") / f"{number}.wanted").exists():
+        (Path("MOMENTS") / f"{number}.here").write_text(str(os.getpid()))
+        time.sleep(0.01)
+    sure = number % 10 != 0
     return Proposal(Grade(revops_grade=f"A{lead['numberofemployees'] % 4}"), confidence=0.9 if sure else 0.3)
 """
 
@@ -87,9 +94,9 @@ steps = [{ agent = "enrichment" }, { agent = "scoring", wait_for_review = true }
 
 
 def leads(site: Installation, *, processes: int, durability: str = "always", crm: str = "sqlite") -> None:
-    """An installation with 300 leads that nobody has worked on."""
+    """An installation with leads that nobody has worked on."""
     site.agent("enrichment", ENRICHMENT.replace("PAUSE", str(PAUSE)))
-    site.agent("scoring", SCORING.replace("PAUSE", str(PAUSE)))
+    site.agent("scoring", SCORING.replace("PAUSE", str(PAUSE)).replace("MOMENTS", str(moments_of(site))))
     site.agent("routing", ROUTING)
     site.configure(
         {"enrichment": "enrich", "scoring": "score", "routing": "route"},
@@ -103,27 +110,31 @@ def leads(site: Installation, *, processes: int, durability: str = "always", crm
         site.crm("lead", {f"lead-{n}": {"number": n} for n in range(LEADS)})
 
 
-class Moments:
-    """When to kill: at seeded shares of the work that is left, so that each one falls while leads are worked on."""
+def moments_of(site: Installation) -> Path:
+    return site.root / "moments"
 
-    def __init__(self, site: Installation, seed: int, count: int) -> None:
-        self._site = site
-        self._dice = random.Random(seed)
-        self._left = count
-        self.fired = 0
 
-    def __iter__(self) -> Iterator[None]:
-        """Yields as often as asked for; each time `wait` has to be called once."""
-        while self._left:
-            yield
-            self._left -= 1
+def moments(site: Installation, seed: int, count: int) -> Iterator[int]:
+    """When to kill: while some leads of a seeded choice are scored. Yields the process that does it.
 
-    def wait(self, up: Up) -> None:
-        """Return at the next moment; it counts as fired where work is left then."""
-        done = until(lambda: self._site.audited(), "something has been done", PATIENCE)
-        wanted = done + self._dice.random() * max(0, AUDITED - done) / self._left
-        until(lambda: self._site.audited() >= wanted or not up.alive(), "so much work is done", PATIENCE)
-        self.fired += not all_ended(self._site)
+    Such a lead's agent does not answer before the kill, so that each one falls while work is left.
+    """
+    directory = moments_of(site)
+    directory.mkdir()
+    for number in random.Random(seed).sample(range(LEADS), count):
+        (directory / f"{number}.wanted").touch()
+    for _ in range(count):
+        here = until(lambda: next(reached(directory), None), "a moment has come", PATIENCE)
+        yield int(here.read_text())
+        here.with_suffix(".wanted").unlink()
+        for each in directory.glob("*.here"):
+            each.unlink()
+
+
+def reached(directory: Path) -> Iterator[Path]:
+    for here in directory.glob("*.here"):
+        if here.with_suffix(".wanted").exists() and here.read_text():
+            yield here
 
 
 def all_ended(site: Installation) -> bool:
@@ -131,8 +142,8 @@ def all_ended(site: Installation) -> bool:
     return sum(states.values()) == LEADS and set(states) <= {"finished", "held", "failed", "cancelled"}
 
 
-def until_all_ended(site: Installation, patience: float = PATIENCE) -> None:
-    until(lambda: all_ended(site), "all runs have ended", patience)
+def until_all_ended(site: Installation) -> None:
+    until(lambda: all_ended(site), "all runs have ended", PATIENCE)
 
 
 def check_books(site: Installation) -> None:
@@ -201,13 +212,13 @@ def test_an_orchestrator_that_is_killed_again_and_again_loses_nothing_and_does_n
     site: Installation, processes: int
 ) -> None:
     leads(site, processes=processes)
-    moments = Moments(site, seed=11 + processes, count=KILLS)
-    for _ in moments:
+    coming = moments(site, seed=11 + processes, count=KILLS)
+    for _ in range(KILLS):
         with site.up() as up:
-            moments.wait(up)
+            next(coming)
             up.kill()
         no_traceback(up)
-    assert moments.fired == KILLS
+    assert next(coming, None) is None
     with site.up() as up:
         until_all_ended(site)
         check_books(site)
@@ -216,15 +227,11 @@ def test_an_orchestrator_that_is_killed_again_and_again_loses_nothing_and_does_n
 
 def test_agent_hosts_that_are_killed_again_and_again_lose_nothing(site: Installation) -> None:
     leads(site, processes=1)
-    dice = random.Random(23)
-    moments = Moments(site, seed=22, count=KILLS)
     with site.up() as up:
-        for _ in moments:
-            moments.wait(up)
-            host = dice.choice(until(up.hosts, "a host lives"))
+        for host in moments(site, seed=22, count=KILLS):
+            assert host in up.hosts()
             os.kill(host, signal.SIGKILL)
             until(lambda gone=host: gone not in up.hosts(), "the killed host is gone")
-        assert moments.fired == KILLS
         until_all_ended(site)
         check_books(site)
         stopped_in_order(site, up)
@@ -233,14 +240,11 @@ def test_agent_hosts_that_are_killed_again_and_again_lose_nothing(site: Installa
 @pytest.mark.parametrize("processes", [1, 0] if LONG else [1])
 def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(site: Installation, processes: int) -> None:
     leads(site, processes=processes)
-    moments = Moments(site, seed=33 + processes, count=KILLS // 2)
     with site.up() as up:
-        for _ in moments:
-            moments.wait(up)
+        for _ in moments(site, seed=33 + processes, count=KILLS // 2):
             server = up.server()
             os.kill(server, signal.SIGKILL)
             until(lambda gone=server: site.audited() > 0 and up.server() != gone, "another server answers")
-        assert moments.fired == KILLS // 2
         until_all_ended(site)
         check_books(site)
         stopped_in_order(site, up)
