@@ -86,10 +86,19 @@ def unclear(draft: Draft, intent: Intent) -> bool:
 def confirmed(draft: Draft, intent: Intent) -> None:
     """A call has been applied: the edits that crossed it are taken in, or put before a person."""
     standing = draft.event.data.get("standing", {})
-    for name, edit in _crossing(draft, intent).items():
+    unheard = {
+        name: (value, draft.event.time) for name, value in standing.items() if _replaced(draft, intent, name, value)
+    }
+    for name, edit in (unheard | _crossing(draft, intent)).items():
         write = draft.write(intent.writes[name])
         if write is not None:
             _resolve(draft, intent, write, edit, standing)
+
+
+def _replaced(draft: Draft, intent: Intent, name: str, stands: Any) -> bool:
+    """Whether the value that was read back is another than ours, while ours is the last that we know of."""
+    known = draft.context(intent.record).fields.get(name)
+    return known is not None and known.write == intent.writes.get(name) and not same(stands, intent.values[name])
 
 
 def _crossing(draft: Draft, intent: Intent) -> dict[str, tuple[Any, float]]:

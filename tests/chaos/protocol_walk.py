@@ -231,10 +231,14 @@ class Walk(Play):
         return ["planned", *ends]
 
     def untold(self) -> list[str]:
-        """Fields that neither stand in the CRM as we meant them to, nor are put before a person."""
+        """Fields that neither stand in the CRM as we meant them to, nor are put before a person, nor are known to be a
+        person's who came after us."""
         standing = self.world.crm.values(LEAD) or {}
-        asked = {item.field for item in self.world.views.pending()}
-        return [name for name, value in OURS.items() if standing.get(name) != value and name not in asked]
+        told = {item.field for item in self.world.views.pending()}
+        for entry in self.world.views.audit(lambda entry: entry.what == "person.edited", None):
+            if entry.field and standing.get(entry.field) == entry.after:
+                told.add(entry.field)
+        return [name for name, value in OURS.items() if standing.get(name) != value and name not in told]
 
 
 OVER = ("applied", "failed", "conflict")

@@ -74,7 +74,7 @@ ANSWERED_BY_CLASS: dict[str, dict[str, tuple[str, str, int]]] = {
         "plain": ("sending in_doubt conflict", IN_DOUBT, 0),
     },
     "unknown after, and a person edits": {
-        "keyed": ("sending in_doubt applied", "human_edit industry", 1),
+        "keyed": ("sending in_doubt applied", "", 1),  # it was read back: the person came after us
         "compare": ("sending in_doubt planned applied", "in_doubt industry", 1),
         "plain": ("sending in_doubt planned applied", "in_doubt industry", 1),
     },
