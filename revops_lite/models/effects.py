@@ -10,7 +10,7 @@ from revops_lite.models.noun import Noun
 from revops_lite.models.states import BreakerState, IntentState, Reason, ReviewState, WriteState
 
 
-class Write(Noun, frozen=True):
+class Write(Noun, frozen=True, omit_defaults=True):
     """One field's change: the row of `revops write list`."""
 
     id: str

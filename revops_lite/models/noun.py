@@ -10,4 +10,7 @@ import msgspec
 
 
 class Noun(msgspec.Struct, frozen=True):
-    """Its JSON has all its fields, whatever their values: whoever reads it need not know the defaults."""
+    """Its JSON has all its fields, whatever their values: whoever reads it need not know the defaults.
+
+    Those that are written most often (Run, Step, Write, FieldValue) leave out what has its default.
+    """

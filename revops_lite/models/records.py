@@ -45,7 +45,7 @@ class Report:
     html: str
 
 
-class FieldValue(Noun, frozen=True):
+class FieldValue(Noun, frozen=True, omit_defaults=True):
     """One field of a record as the system holds it, and who wrote it."""
 
     value: Any

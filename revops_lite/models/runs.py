@@ -25,7 +25,7 @@ class Event(Noun, frozen=True):
     hop: int = 0  # how many of our own runs lie between this and the outside
 
 
-class Step(Noun, frozen=True):
+class Step(Noun, frozen=True, omit_defaults=True):
     """One agent's turn in a run. The graph (`after`) is frozen into the run when it starts."""
 
     name: str
@@ -100,7 +100,7 @@ class Page(Noun, frozen=True):
     seen: dict[str, Seen]
 
 
-class Run(Noun, frozen=True):
+class Run(Noun, frozen=True, omit_defaults=True):
     """One execution of a workflow for one trigger.
 
     A fan-out has a part for each record it sweeps and for each group it gathers: a run of its own, with `part_of`.

@@ -15,6 +15,63 @@ from redis import Redis
 
 Doc = dict[str, Any]
 
+# What these documents leave out where it is so. Told here once more, and not imported.
+NONE_OF_STEP = ("started_at", "finished_at", "due", "when", "gather")
+STEP: Doc = {
+    "after": [],
+    "confidence": {},
+    "values": {},
+    "problems": [],
+    "versions": {},
+    "because": "",
+    "state": "pending",
+}
+STEP |= {"optional": False, "wait_for_review": False, "alone": False, "attempt": 0, "asked": 0} | dict.fromkeys(
+    NONE_OF_STEP
+)
+NONE_OF_RUN = ("finished_at", "deadline_at", "over", "as_of", "part_of", "page")
+RUN: Doc = {
+    "include": [],
+    "writes": [],
+    "reviews": [],
+    "effects": [],
+    "waits_for": [],
+    "members": [],
+    "state": "running",
+    "note": "",
+}
+RUN |= {
+    "related": {},
+    "seed": {},
+    "claims": {},
+    "tally": {},
+    "loads": 0,
+    "pages": 0,
+    "expected": 0,
+    "hop": 0,
+} | dict.fromkeys(NONE_OF_RUN)
+RUN |= {"loaded": False, "deadline_missed": False, "shadow": False}
+WRITE: Doc = {
+    "rule": "",
+    "because": "",
+    "note": "",
+    "undoes": [],
+    "step": None,
+    "intent": None,
+    "undo": None,
+    "replaces": None,
+}
+FIELD = {"run": None, "pending": None, "write": None, "priority": 0}
+LEFT_OUT: dict[str, Doc] = {"run": RUN, "write": WRITE, "field": FIELD}
+
+
+def whole(kind: str, raw: bytes) -> Doc:
+    """A document with all that it has left out."""
+    found: Doc = {**LEFT_OUT.get(kind, {}), **json.loads(raw)}
+    if kind == "run":
+        found["steps"] = {name: {**STEP, **step} for name, step in found["steps"].items()}
+    return found
+
 
 @dataclass(slots=True)
 class Evidence:
@@ -79,7 +136,7 @@ def _from_redis(evidence: Evidence, redis: Any) -> None:
         if name.startswith("revops:context:"):
             _context(evidence, redis.hgetall(raw))
         elif len(parts) == 3 and parts[1] in ("run", "write", "intent", "review", "notice", "page"):
-            evidence.docs.setdefault(parts[1], {})[parts[2]] = json.loads(redis.get(raw))
+            evidence.docs.setdefault(parts[1], {})[parts[2]] = whole(parts[1], redis.get(raw))
         elif name.startswith("revops:open:"):
             evidence.opened[parts[2]] = [id_.decode() for id_ in redis.zrange(raw, 0, -1)]
         elif name.startswith(("rq:queue:", "rq:wip:", "rq:executions:", "rq:scheduled:")) and _size(redis, raw, kind):
@@ -110,7 +167,7 @@ def _context(evidence: Evidence, raw: dict[bytes, bytes]) -> None:
     for name, value in raw.items():
         part = {b"v:": "fields", b"p:": "proposed", b"f:": "flags"}.get(name[:2])
         if part:
-            found[part][name[2:].decode()] = json.loads(value)
+            found[part][name[2:].decode()] = whole("field" if part == "fields" else part, value)
     evidence.contexts[raw[b"r"].decode()] = found
 
 

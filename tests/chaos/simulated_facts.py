@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from evidence import whole
+
 Doc = dict[str, Any]
 
 
@@ -50,7 +52,7 @@ def collect(world: Any, said: Said, budget: int, sure: dict[str, float], listeni
     for raw in redis.scan_iter("revops:*"):
         _, kind, *rest = raw.decode().split(":", 2)
         if kind in docs:
-            docs[kind][rest[0]] = json.loads(redis.get(raw))
+            docs[kind][rest[0]] = whole(kind, redis.get(raw))
         elif kind == "context":
             found = _context(redis.hgetall(raw))
             contexts[found["record"]] = found
@@ -81,5 +83,6 @@ def _context(raw: dict[bytes, bytes]) -> Doc:
     for name, value in raw.items():
         prefix, _, rest = name.decode().partition(":")
         if prefix in ("v", "p"):
-            found["fields" if prefix == "v" else "proposed"][rest] = json.loads(value)
+            part, kind = ("fields", "field") if prefix == "v" else ("proposed", "proposed")
+            found[part][rest] = whole(kind, value)
     return found
