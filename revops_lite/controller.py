@@ -204,8 +204,7 @@ class Controller:
 
     def _commit(self, changes: Changes, cursor: str | None, now: float) -> None:
         words: list[Command] = list(commands(self.state, changes, now))
-        for job in changes.jobs:
-            words += enqueue_commands(job, now)
+        words += enqueue_commands(changes.jobs, now)
         quiet = not any(event.type in self._heard for event in changes.events)
         self.store.commit(self.lead, together(words), cursor, now, quiet)
         self._committed_at = now

@@ -116,12 +116,13 @@ class Trail:
     def _by_month(self, end: End, entries: Sequence[Raw], rewound: bool) -> Iterator[tuple[Path, list[bytes], Head]]:
         """Lines by file. A file that has been begun is never gone back behind, whatever the clock says."""
         path, lines, head = end.path, list[bytes](), end.head
+        begun = path.stem if path is not None else ""
         for line, after in seal(end.head, entries, self.key, rewound=rewound):
-            there = self.folder / f"{_month(after.id)}.jsonl"
-            if path is None or there.name > path.name:
+            month = _month(after.id)
+            if month > begun:
                 if path is not None and lines:
                     yield path, lines, head
-                path, lines = there, []
+                path, lines, begun = self.folder / f"{month}.jsonl", [], month
             lines.append(line)
             head = after
         if path is not None and lines:

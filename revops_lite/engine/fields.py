@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf, nextafter
 from typing import Any
+
+from msgspec import Struct
 
 from revops_lite.engine import effects, ids
 from revops_lite.engine.state import Draft
@@ -14,8 +15,7 @@ from revops_lite.rules import arbitration, checkpoint, flow, governance
 from revops_lite.values import replace, same
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """One field that an agent would like to write."""
 
     record: str
@@ -33,8 +33,7 @@ class Asked:
         return f"{self.record}|{self.field}"
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(Struct, frozen=True):
     """What became of it: the write (None where nothing is new), the question to a person, CRM calls already planned."""
 
     run: Run

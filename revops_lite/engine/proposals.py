@@ -61,7 +61,9 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
         for name, value in output["values"].items():
             asked = fields.Asked(record, name, value, confidence_of(output, name), str(output.get("because") or ""))
             fate = fields.settle(draft, run, step, asked)
-            run = replace(fate.run, effects=(*fate.run.effects, *fate.intents))
+            run = fate.run
+            if fate.intents:
+                run = replace(run, effects=(*run.effects, *fate.intents))
             if fate.write is not None:
                 run = replace(run, writes=(*run.writes, fate.write.id))
                 if fate.write.state is WriteState.PLANNED:

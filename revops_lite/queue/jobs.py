@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,7 @@ RESULT_TTL = 3600  # seconds a finished job stays visible
 FAILURE_TTL = 7 * 86400
 QUEUED_TTL = 400 * 86400  # longer than any outage: a waiting job must outlive it, and yet no key lives for ever
 SMALL = 4096  # bytes of a job's data that are not packed: RQ reads both, and packing takes longer than all else
+OWN = ("data", "description", "timeout")  # of a job's hash: what is not the same for all jobs of a batch
 MAX_BYTES = 256 * 1024 * 1024  # of one job's data, unpacked
 
 _CALLABLES = (b"success_callback_name", b"failure_callback_name", b"stopped_callback_name", b"webhooks")
@@ -38,6 +40,7 @@ def run_step(**_arguments: Any) -> None:
     raise QueueError("a step runs in an agent host of revops-lite, not in a stock RQ worker")
 
 
+@lru_cache(maxsize=8)  # a batch has one time
 def stamp(at: float) -> str:
     """A time (epoch seconds) as RQ writes it."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -56,20 +59,23 @@ def pack(job: Job) -> bytes:
 SPENT = zlib.compress(to_json((FUNCTION, None, (), {})))
 
 
-def encode(job: Job, now: float) -> dict[str, bytes | str | int]:
-    """The hash of a queued job: of what `rq.job.Job.to_dict` writes, all that is not empty. `now` in epoch seconds."""
+def enqueue_commands(jobs: Sequence[Job], now: float) -> Iterator[tuple[Any, ...]]:
+    """Commands, with HSETS of the commit script among them, that put jobs at the end of their queues. `now` in epoch
+    seconds. The hash of a job has, of what `rq.job.Job.to_dict` writes, all that is not empty."""
     at = stamp(now)
-    return {
-        "created_at": at,
-        "data": pack(job),
-        "origin": job.queue,
-        "description": describe(job),
-        "enqueued_at": at,
-        "timeout": max(1, math.ceil(job.timeout)),
-        "result_ttl": RESULT_TTL,
-        "failure_ttl": FAILURE_TTL,
-        "status": "queued",
-    }
+    always = {"created_at": at, "enqueued_at": at, "result_ttl": RESULT_TTL, "failure_ttl": FAILURE_TTL}
+    for queue in dict.fromkeys(job.queue for job in jobs):
+        mine = [job for job in jobs if job.queue == queue]
+        shared = [word for pair in (always | {"origin": queue, "status": "queued"}).items() for word in pair]
+        each = [word for job in mine for word in (names.job(job.id), *_own(job))]
+        yield ("HSETS", QUEUED_TTL, len(OWN), *OWN, len(shared) // 2, *shared, *each)
+        yield ("SADD", names.QUEUES, names.queue(queue))
+        for job in mine:
+            yield ("RPUSH", names.queue(queue), job.id)
+
+
+def _own(job: Job) -> tuple[bytes, str, int]:
+    return pack(job), describe(job), max(1, math.ceil(job.timeout))
 
 
 def describe(job: Job) -> str:
@@ -78,18 +84,6 @@ def describe(job: Job) -> str:
     if text.isprintable():
         return text[:160]
     return "".join(letter if letter.isprintable() else "?" for letter in text[:160])
-
-
-def enqueue_commands(job: Job, now: float) -> list[tuple[Any, ...]]:
-    """Plain Redis commands that put the job at the end of its queue; to be run inside one transaction."""
-    key = names.job(job.id)
-    flat = [part for pair in encode(job, now).items() for part in pair]
-    return [
-        ("HSET", key, *flat),
-        ("EXPIRE", key, QUEUED_TTL),
-        ("SADD", names.QUEUES, names.queue(job.queue)),
-        ("RPUSH", names.queue(job.queue), job.id),
-    ]
 
 
 def decode(data: bytes) -> Job:

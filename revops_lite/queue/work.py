@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+from msgspec import Struct
 from redis import Redis
 
 from revops_lite.errors import BusError
@@ -36,8 +37,7 @@ class EventSink:
     encode: Callable[[Event], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A job that a host has in flight. `data` is what `jobs.decode` reads; `recoveries`: hosts it is suspected for."""
 
     job_id: str
@@ -47,8 +47,7 @@ class Claim:
     recoveries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a claimed job ended: `ok` for RQ's books, the event (None where nobody is to hear of it), the error text."""
 
     claim: Claim

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from math import isfinite, isnan
@@ -12,6 +10,7 @@ from operator import gt, lt
 from reprlib import Repr
 from typing import Any
 
+from msgspec import Struct, json
 from pydantic import BaseModel, ValidationError
 
 from revops_lite.policy import FieldPolicy
@@ -25,8 +24,7 @@ SHOWN = 80
 MESSAGE_SHOWN = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """Normalised JSON values without those that are None, and what is wrong with them: nothing, or nothing passes."""
 
     values: dict[str, Any]
@@ -98,7 +96,7 @@ def _unfit(values: Mapping[str, Any]) -> dict[str, str]:
     if MAX_BYTES - budget < CERTAINLY_FEW:
         return problems
     fit = {name: value for name, value in values.items() if name not in problems}
-    size = len(json.dumps(fit, ensure_ascii=False).encode())
+    size = len(json.encode(fit))
     return {"": f"the values have {size:,} bytes, at most {MAX_BYTES:,} are allowed"} if size > MAX_BYTES else problems
 
 
@@ -149,7 +147,7 @@ def _validated(
     """Normalised values and the schema's complaints; fields in `absent` have had theirs and are not missed."""
     try:
         try:
-            model = schema.model_validate_json(json.dumps(values), strict=True, by_alias=False, by_name=True)
+            model = schema.model_validate_json(json.encode(values), strict=True, by_alias=False, by_name=True)
         except ValidationError as error:
             return {}, _complaints(error, absent)
         dumped = model.model_dump(mode="json", by_alias=False, warnings="error")

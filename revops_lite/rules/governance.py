@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from revops_lite.models import Hold, Mode, Reason
 from revops_lite.policy import AgentPolicy, FieldPolicy, Governance, PayPeriods
@@ -15,8 +16,7 @@ UNRULED = FieldPolicy()  # of a field that the configuration does not name
 Answer = Literal["allow", "withhold", "deny", "shadow", "off"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """`allow`: write it. `withhold`: a person decides, for `reason`. `deny`: never. `shadow`, `off`: only recorded.
 
     `rule` is a sentence fragment that names the setting and the figures.

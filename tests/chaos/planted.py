@@ -249,8 +249,8 @@ def cursor_ahead() -> None:
 
     commit = Store.commit
 
-    def _commit(self: Any, lead: Any, commands: Any, cursor: str | None, now: float) -> None:
-        commit(self, lead, commands, self.last_event() if cursor else None, now)
+    def _commit(self: Any, lead: Any, commands: Any, cursor: str | None, now: float, quiet: bool = False) -> None:
+        commit(self, lead, commands, self.last_event() if cursor else None, now, quiet)
 
     Store.commit = _commit
 

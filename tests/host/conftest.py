@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from enqueued import enqueue
 from revops_lite.host import Host
 from revops_lite.models import Event, Job
-from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.store.client import Clients
@@ -126,10 +126,7 @@ def put(real_redis: Redis) -> Callable[..., Job]:
     def put(number: int, agent: str = "score", *, queue: str = "agents", timeout: float = 30.0, **values: Any) -> Job:
         snapshot = {"kind": "lead", "id": str(number), "values": {"n": number, **values}, "version": 1, "now": 1000.0}
         job = Job(f"job-{number}", queue, f"run{number}", agent, 1, agent, f"lead:{number}", timeout, 1, snapshot)
-        with real_redis.pipeline() as pipe:
-            for command in enqueue_commands(job, time.time()):
-                pipe.execute_command(*command)
-            pipe.execute()
+        enqueue(real_redis, job)
         return job
 
     return put

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from enqueued import enqueue
 from revops_lite.models import Event, Job
-from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.work import WorkQueue
 
@@ -40,10 +39,7 @@ def put_many(real_redis: Redis) -> PutMany:
         ]
         snapshot = {"each": each, "now": 1000.0, "deadline": None, "settings": {"floor": 3}, "stop_after": 100, **frame}
         job = Job("job-many", queue, "r1.p0", "look", 1, agent, "lead:0", timeout, 1, snapshot)
-        with real_redis.pipeline() as pipe:
-            for command in enqueue_commands(job, time.time()):
-                pipe.execute_command(*command)
-            pipe.execute()
+        enqueue(real_redis, job)
         return job
 
     return put_many

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from enqueued import enqueue
 from revops_lite.models import Job
-from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
@@ -43,10 +43,7 @@ def put(redis: Redis) -> Any:
             attempts=3,
             snapshot={"kind": "lead", "id": str(number), "values": {"name": "Ada"}, "version": 1, "now": now},
         )
-        with redis.pipeline() as pipe:
-            for command in enqueue_commands(job, now):
-                pipe.execute_command(*command)
-            pipe.execute()
+        enqueue(redis, job, now)
         return job
 
     return put

@@ -17,6 +17,7 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.utils import str_to_date
 
+from enqueued import fields_of
 from revops_lite.errors import QueueError
 from revops_lite.models import Job
 from revops_lite.queue import names
@@ -29,7 +30,6 @@ from revops_lite.queue.jobs import (
     JobSerializer,
     decode,
     describe,
-    encode,
     pack,
     run_step,
 )
@@ -39,7 +39,7 @@ JOB = Job("a-1", "agents", "r1", "scoring", 1, "scoring", "lead:1", 12.5, 3, {"k
 
 
 def test_the_hash_is_the_one_that_rq_writes(redis: Redis) -> None:
-    ours = encode(JOB, 1000.25)
+    ours = fields_of(JOB, 1000.25)
     theirs = AgentJob.create(
         FUNCTION,
         kwargs=decode_arguments(JOB),
@@ -139,7 +139,7 @@ def test_callbacks_and_foreign_functions_are_refused_by_the_job_class(redis: Red
     for forged in ("pickled", "json"):
         with pytest.raises(QueueError):
             AgentJob.fetch(forged, connection=redis).perform()
-    redis.hset("rq:job:hooked", mapping={**encode(JOB, 1.0), "failure_callback_name": "os.abort"})
+    redis.hset("rq:job:hooked", mapping={**fields_of(JOB, 1.0), "failure_callback_name": "os.abort"})
     with pytest.raises(QueueError, match="callbacks"):
         AgentJob.fetch("hooked", connection=redis)
 

@@ -6,6 +6,8 @@
 --   HDELSAME key field value            HDEL where that very value stands there
 --   SETS lifetime (key value)...        SET each
 --   XADDS stream field value...         XADD each
+--   HSETS lifetime n (name) m (name value) (key n values)...
+--                                       HSET and EXPIRE each: its own n fields, and m that all of them have
 --   TELL stream field channel value...  XADD and PUBLISH each
 -- returns the cursor: the new one, or, with ARGV 5, behind the events told here where no other came in between; '' where
 -- this very commit was done before (its reply was lost); error FENCED for any other number or epoch
@@ -37,6 +39,22 @@ end
 
 function own.XADDS(first, last)
   for n = first + 2, last do redis.call('XADD', ARGV[first], '*', ARGV[first + 1], ARGV[n]) end
+end
+
+function own.HSETS(first, last)
+  local own_fields, shared = tonumber(ARGV[first + 1]), first + 2 + tonumber(ARGV[first + 1])
+  local at = shared + 1 + 2 * tonumber(ARGV[shared])
+  local words = {unpack(ARGV, shared + 1, at - 1)}
+  local few = #words
+  while at <= last do
+    for n = 1, own_fields do
+      words[few + 2 * n - 1] = ARGV[first + 1 + n]
+      words[few + 2 * n] = ARGV[at + n]
+    end
+    redis.call('HSET', ARGV[at], unpack(words))
+    redis.call('EXPIRE', ARGV[at], ARGV[first])
+    at = at + own_fields + 1
+  end
 end
 
 function own.TELL(first, last)
