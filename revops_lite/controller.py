@@ -2,6 +2,9 @@
 
 One pass of the loop is one call of `step(now)`; a test calls it by hand. The stream is the truth: a pub/sub message
 is only a reason to look sooner, and killing the controller anywhere loses nothing but the pass it was in.
+
+Where many events wait, Redis commits one batch while the next is decided: at most one commit is under way, and what
+follows from it (services hear of it, documents are forgotten) waits until it has arrived.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from revops_lite.engine import Changes, Missing, State, decide
@@ -22,7 +26,7 @@ from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
 from revops_lite.rules.fanout import whole
 from revops_lite.store import version
-from revops_lite.store.commit import Command, commands, kept_due, together
+from revops_lite.store.commit import commands, kept_due, together
 from revops_lite.store.events import Entry
 from revops_lite.store.store import Lead, Store
 from revops_lite.values import replace
@@ -30,12 +34,14 @@ from revops_lite.values import replace
 log = logging.getLogger("revops.controller")
 
 BATCH = 128
+MANY = 32  # events of which a commit takes long enough to decide others meanwhile
 DOCS_KEPT = 8_000
 TRIM_EVERY = 60.0
 HEARTBEAT_EVERY = 5.0
 DRAIN_EVERY = 1.0
 
 AfterCommit = Callable[[Changes], None]
+ReadOn = Callable[[str], list[Entry]]  # what has come behind a stream id, without waiting
 
 
 class Controller:
@@ -49,6 +55,9 @@ class Controller:
         self._heard = RESERVED.union(*(flow.on for flow in rulebook.workflows.values()))  # of events, those that count
         self.after_commit: list[AfterCommit] = []
         self.state = State()
+        self.come: list[Entry] = []  # read on already, while a commit is under way: what the next step is about
+        self._under_way: tuple[Future[None], Changes, float] | None = None
+        self._courier = ThreadPoolExecutor(1, "commit")
         self._lead: Lead | None = None
         self._next_timer: float | None = None
         self._trimmed_at = 0.0
@@ -67,6 +76,7 @@ class Controller:
 
     def take_over(self, now: float, force: bool) -> None:
         """Fence every other controller out and read what has to be in memory. Raises AnotherController."""
+        self._abandon()
         version.begin(self.store.redis)
         self._lead = self.store.begin(self.owner, now, force)
         version.upgrade(self.store, self._lead, now)
@@ -85,17 +95,25 @@ class Controller:
 
     def forget(self) -> None:
         """Drop the working set and read it anew: after a lost connection nobody knows what the last commit did."""
+        self._abandon()
         self.state = self.store.working_set()
         self._next_timer = self.store.next_timer()
 
+    def _abandon(self) -> None:
+        """What becomes of a commit that is under way is Redis's to say."""
+        if self._under_way is not None:
+            self._under_way[0].exception()
+        self._under_way, self.come = None, []
+
     def resign(self, now: float) -> None:
+        self.land()
         self.store.resign(self.lead, now)
 
     # -- one pass --
 
-    def step(self, now: float, come: list[Entry] | None = None) -> int:
+    def step(self, now: float, come: list[Entry] | None = None, read_on: ReadOn | None = None) -> int:
         """Handle what has come: due timers and up to one batch of events (`come`, where they have been read already).
-        Returns how many there were.
+        Returns how many there were. With `read_on`, where more has come, the commit is still under way then.
 
         Raises Fenced when another controller has taken over, BusError when Redis does not answer; the pass then
         counts for nothing and `forget` has to be called before the next.
@@ -106,17 +124,19 @@ class Controller:
         alarms = self._due(now)
         entries = self.store.read(self.lead.cursor, BATCH) if come is None else come
         if not alarms and not entries:
+            self.land()
             self._rest(now)
             return 0
         entries = _bounded(entries)
         events = [*alarms, *(entry.event or _unreadable(entry, now) for entry in entries)]
         changes = self._decide(events, now)
-        self._commit(changes, entries[-1].id if entries else None, now)
+        self._commit(changes, entries[-1].id if entries else None, now, read_on if len(entries) >= MANY else None)
         return len(events)
 
     def _due(self, now: float) -> list[Event]:
         if self._next_timer is None or self._next_timer > now:
             return []
+        self.land()
         due = self.store.due_timers(now, BATCH)
         self._next_timer = 0.0 if due else self.store.next_timer()  # with these out of the way, another is the next
         return [
@@ -202,13 +222,29 @@ class Controller:
             self.state.docs.update(self.store.load(absent))
         return {key: self.state.docs[key] for key in absent}
 
-    def _commit(self, changes: Changes, cursor: str | None, now: float) -> None:
-        words: list[Command] = list(commands(self.state, changes, now))
-        words += enqueue_commands(changes.jobs, now)
+    def _commit(self, changes: Changes, cursor: str | None, now: float, read_on: ReadOn | None) -> None:
+        words = together((*commands(self.state, changes, now), *enqueue_commands(changes.jobs, now)))
         quiet = not any(event.type in self._heard for event in changes.events)
-        self.store.commit(self.lead, together(words), cursor, now, quiet)
+        self.land()
+        self.come = read_on(cursor) if read_on and cursor else []
+        if self.come:
+            commit = self._courier.submit(self.store.commit, self.lead, words, cursor, now, quiet)
+            self._under_way = commit, changes, now
+            self.state.apply(changes)
+        else:
+            self.store.commit(self.lead, words, cursor, now, quiet)
+            self.state.apply(changes)
+            self._committed(changes, now)
+
+    def land(self) -> None:
+        """Wait for the commit that is under way, if there is one. Raises what `step` does."""
+        if self._under_way is not None:
+            (commit, changes, now), self._under_way = self._under_way, None
+            commit.result()
+            self._committed(changes, now)
+
+    def _committed(self, changes: Changes, now: float) -> None:
         self._committed_at = now
-        self.state.apply(changes)
         due = [kept_due(at, now) for at in changes.timers.values() if at is not None]
         if due:
             self._next_timer = min(due if self._next_timer is None else [*due, self._next_timer])

@@ -114,11 +114,11 @@ class Orchestrator:
     # -- the loop --
 
     def _pass(self) -> None:
-        controller = self.parts.controller
+        controller, waiter = self.parts.controller, self.parts.waiter
         try:
-            come = self.parts.waiter.read(controller.lead.cursor, BATCH, self._nap(time.time()))
+            come = controller.come or waiter.read(controller.lead.cursor, BATCH, self._nap(time.time()))
             now = time.time()
-            if controller.step(now, come):
+            if controller.step(now, come, lambda after: waiter.read(after, BATCH, 0.0)):
                 self._moved_at = now
             elif self.until_idle and self._idle(now):
                 self.stopping.set()
