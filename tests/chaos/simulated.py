@@ -15,6 +15,7 @@ from typing import Any
 
 import fakeredis
 from pydantic import BaseModel, Field
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from revops_lite.controller import Controller
 from revops_lite.engine.records import truthy
@@ -104,6 +105,7 @@ class Process:
     outbox: Outbox
     orchestrator: Orchestrator
     store: Store
+    outcomes: list[Event] = field(default_factory=list)  # of notices, not yet reported
 
 
 @dataclass
@@ -243,17 +245,26 @@ class World:
     def notify(self, now: float) -> int:
         """The notifier without its threads: a channel that takes notices, or fails as it was told to."""
         assert self.process is not None
-        due = self.process.outbox.due(now, 10)
+        outcomes, due = self.process.outcomes, self.process.outbox.due(now, 10)
         for notice in due:
-            fault = self.channel_faults.pop(0) if self.channel_faults else None
-            error = ChannelError("the channel is away", final=fault == "final") if fault else None
-            if error is None:
-                self.boundaries.cross("channel send", lambda key=notice.key: self.told.append(key))
-            else:
-                self.fired[f"channel {fault}"] += 1
+            error = self._send(notice.key)
             tries, again = notice.tries + 1, now + 5.0 if error and not error.final else None
-            self.process.store.append([notice_outcome(notice, tries, error, again, now)])
+            outcomes.append(notice_outcome(notice, tries, error, again, now))
+        while outcomes:
+            self.process.store.append(outcomes[:1])
+            del outcomes[0]
         return len(due)
+
+    def _send(self, key: str) -> ChannelError | None:
+        fault = self.channel_faults.pop(0) if self.channel_faults else None
+        if fault:
+            self.fired[f"channel {fault}"] += 1
+            return ChannelError("the channel is away", final=fault == "final")
+        try:
+            self.boundaries.cross("channel send", lambda: self.told.append(key))
+        except RedisConnectionError:  # request or reply lost: nobody knows whether it was sent
+            return ChannelError("no answer", final=False)
+        return None
 
     def everything(self) -> None:
         for move in (self.decide, self.load, self.decide, self.write, self.decide, self.tell, self.decide, self.poll):
