@@ -36,6 +36,7 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
         else:
             echoed.append(name)
     _count(draft, context, echoed)
+    _timed(draft, context, echoed)
     return rest
 
 
@@ -61,8 +62,14 @@ def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], ask
         elif write.id != known.write:  # what we have planned since was planned without it
             if not intent.compared:
                 _ask_which(draft, write, value)
-        elif known.pending is None and known.at >= draft.event.time:
+        elif known.pending is None and _came_before(draft, known, write, standing):
             _resolve(draft, intent, write, (value, draft.event.time), standing if asked_at > known.at else {})
+
+
+def _came_before(draft: Draft, known: FieldValue, write: Write, standing: dict[str, Any]) -> bool:
+    """Whether an edit was made before our call had arrived. Where the clocks do not tell, what stands there does."""
+    later = draft.event.time - known.at
+    return later <= 0 or (later < SKEW and write.field in standing and same(standing[write.field], write.after))
 
 
 def _before_the_call(draft: Draft, known: FieldValue, name: str, value: Any, stands: Any) -> None:
@@ -156,6 +163,17 @@ def _count(draft: Draft, context: Context, names: list[str]) -> None:
         if intent.echoes:
             note = f"{intent.id}: the CRM applied it again, later than it was given to settle"
             draft.audit("write.late", who=intent.agent, record=intent.record, run=intent.run, note=note)
+
+
+def _timed(draft: Draft, context: Context, names: list[str]) -> None:
+    """When our values came, by the CRM's own clock: what it shows later is compared with its own times, then."""
+    fields = dict(context.fields)
+    for name in names:
+        known = fields.get(name)
+        if known is not None and known.write and known.pending is None and known.at < draft.event.time:
+            fields[name] = replace(known, at=draft.event.time)
+    if fields != context.fields:
+        draft.put(replace(context, fields=fields))
 
 
 def _latest_call(draft: Draft, write_id: str | None) -> tuple[Write, Intent] | None:

@@ -80,14 +80,15 @@ def observe(draft: Draft) -> bool:
     if not context.known or not changed:
         return True
     standing, asked_at = event.data.get("standing") or {}, finite(event.data.get("asked_at") or event.time)
+    edited: dict[str, float] = {}
     if event.data.get("person"):
         echoes.crossed(draft, changed, standing, asked_at)
+        edited = {name: event.time for name, value in changed.items() if same(standing.get(name, value), value)}
         changed = {name: standing.get(name, value) for name, value in changed.items()}
     elif not (changed := echoes.others(draft, changed)):
         return False
     context = draft.context(event.subject)
     kind, _, id_ = event.subject.partition(":")
     read_before = {n: f.value for n, f in context.fields.items() if f.value is not None}
-    edited = dict.fromkeys(changed, event.time) if event.data.get("person") else {}
     fold(draft, CrmRecord(kind, id_, {**read_before, **changed}, event.time, event.time, edited), asked_at)
     return True

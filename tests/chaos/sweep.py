@@ -6,8 +6,10 @@ A `Scene` makes a trial ready (`prepare`), is struck while it works on `act`, an
 from __future__ import annotations
 
 import atexit
+import math
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -122,7 +124,8 @@ def points(scene: Scene, kind: str, found: Counter[str], hows: tuple[str, ...] =
 
 def strike(nursery: Nursery, point: Point, *, bugs: tuple[str, ...] = ()) -> Outcome:
     """One point: strike there, recover, check."""
-    with prepared(nursery, point.scene, point.kind, bugs) as trial:
+    within = LAGS if point.how == "stale" else math.inf
+    with prepared(nursery, point.scene, point.kind, bugs, within=within) as trial:
         point.scene.act(trial)
         fired = _at_redis(trial, point) if point.side == "redis" else _at_crm(trial, point)
         point.scene.later(trial)
@@ -131,21 +134,26 @@ def strike(nursery: Nursery, point: Point, *, bugs: tuple[str, ...] = ()) -> Out
         return Outcome(str(point), fired, violations, writes_in(evidence))
 
 
-_kept: dict[tuple[str, str], Path] = {}
+_kept: dict[tuple[str, str], tuple[Path, float]] = {}
+LAGS = 60.0  # seconds: what a CRM goes on showing for longer than two minutes is believed
 
 
-def prepared(nursery: Nursery, scene: Scene, kind: str, bugs: tuple[str, ...] = ()) -> Trial:
-    """A trial in which `scene.prepare` has happened: once for all of this process, and copied from then on."""
+def prepared(
+    nursery: Nursery, scene: Scene, kind: str, bugs: tuple[str, ...] = (), *, within: float = math.inf
+) -> Trial:
+    """A trial in which `scene.prepare` has happened, at most `within` seconds ago: once for all of this process, and
+    copied from then on."""
     if scene.prepare is nothing:
         return Trial(nursery, kind, bugs=bugs, **scene.options)
-    place = _kept.get((scene.name, kind))
-    if place is None:
+    place, made = _kept.get((scene.name, kind), (None, 0.0))
+    if place is None or time.monotonic() - made > within:
+        made = time.monotonic()
         with Trial(nursery, kind, **scene.options) as trial:
             scene.prepare(trial)
             place = Path(tempfile.mkdtemp(prefix="rvk", dir=trial.root.parent))
             atexit.register(shutil.rmtree, place, ignore_errors=True)
             trial.keep(place)
-        _kept[scene.name, kind] = place
+        _kept[scene.name, kind] = place, made
     return Trial(nursery, kind, bugs=bugs, kept=place, **scene.options)
 
 
