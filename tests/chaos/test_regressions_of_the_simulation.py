@@ -114,6 +114,32 @@ def test_an_edit_that_our_call_replaced_is_put_before_a_person(play: Play) -> No
 
 
 @pytest.mark.parametrize("kind", ["keyed", "plain"])
+def test_an_edit_that_our_call_replaced_is_told_of_also_where_our_clock_is_behind(play: Play) -> None:
+    """By the times the edit came after our call; what stands in the CRM says that it did not."""
+    play.world.skew = -2.0
+    play.world.crm.before_call.append(lambda: play.edit(LEAD, industry="a person's"))
+    seen(play, industry=("ours", 0.95))
+    play.world.everything()
+    (item,) = pending(play)
+    assert (item.reason, item.current, item.proposed) == ("human_edit", "ours", "a person's")
+    at_rest(play)
+
+
+@pytest.mark.parametrize("kind", ["compare", "plain"])
+def test_a_stale_read_is_no_news_also_where_our_clock_is_behind(play: Play) -> None:
+    """Our write's echo has the CRM's own time, and what the CRM shows is compared with that."""
+    play.world.skew = -2.0
+    seen(play, industry=("first", 0.95))
+    play.world.everything()
+    seen(play, industry=("second", 0.95))
+    play.world.crm.faults.append("read stale")
+    play.world.write()
+    at_rest(play)
+    assert play.world.crm.values(LEAD) == {"industry": "second", "size": 1}
+    assert pending(play) == []
+
+
+@pytest.mark.parametrize("kind", ["keyed", "plain"])
 def test_an_edit_that_was_replaced_two_calls_ago_is_put_before_a_person(play: Play) -> None:
     crm = play.world.crm
     crm.before_call.append(lambda: play.edit(LEAD, industry="a person's"))
