@@ -128,14 +128,17 @@ def test_an_edit_that_our_call_replaced_is_told_of_also_where_our_clock_is_behin
 @pytest.mark.parametrize("kind", ["compare", "plain"])
 def test_a_stale_read_is_no_news_also_where_our_clock_is_behind(play: Play) -> None:
     """Our write's echo has the CRM's own time, and what the CRM shows is compared with that."""
-    play.world.skew = -2.0
+    play.edit(LEAD, size=2)
+    play.world.everything()
+    play.world.now += 3.0
+    play.world.skew = -60.0
     seen(play, industry=("first", 0.95))
     play.world.everything()
     seen(play, industry=("second", 0.95))
     play.world.crm.faults.append("read stale")
     play.world.write()
     at_rest(play)
-    assert play.world.crm.values(LEAD) == {"industry": "second", "size": 1}
+    assert play.world.crm.values(LEAD) == {"industry": "second", "size": 2}
     assert pending(play) == []
 
 
