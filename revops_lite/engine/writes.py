@@ -230,11 +230,12 @@ def _take_back(
     """
     context = draft.context(intent.record)
     fields, version = dict(context.fields), context.version + 1
+    looked = min(draft.event.time, draft.now)  # what the CRM tells of the time since then is newer
     for name, value in back.items():
         held = fields.get(name)
         if held is not None and held.pending == intent.writes[name]:
             whose = writer if same(value, intent.expected.get(name)) else "person"
-            fields[name] = FieldValue(value, whose, 1.0, draft.now, version)
+            fields[name] = FieldValue(value, whose, 1.0, looked, version)
             edit = (intent.unseen | intent.crossed).get(name)
             if edit is not None and writer != "person":  # nothing of ours came: the edit stands
                 fields[name] = FieldValue(edit[0], "person", 1.0, edit[1], version)
