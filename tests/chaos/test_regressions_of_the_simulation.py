@@ -166,6 +166,19 @@ def test_an_edit_that_our_call_knew_of_is_no_question(play: Play) -> None:
 
 
 @kinds
+def test_an_edit_after_the_look_of_a_call_that_a_hold_stops_is_news(play: Play) -> None:
+    """That the call was stopped is heard of later than it happened; meanwhile somebody has asked the CRM."""
+    seen(play, score=("ours", 0.95))
+    play.hold(LEAD)
+    play.world.write()
+    play.edit(LEAD, score="a person's")
+    play.world.poll()
+    play.world.decide()
+    assert play.world.views.context(LEAD).fields["score"].value == "a person's"
+    at_rest(play)
+
+
+@kinds
 def test_an_edit_under_a_call_that_a_hold_stops_is_known_at_once(play: Play) -> None:
     """The writer has seen it: what is taken back is not the value that the decision was made on."""
     seen(play, score=("ours", 0.95))
