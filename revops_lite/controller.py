@@ -19,7 +19,7 @@ from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id
 from revops_lite.engine.state import Ahead, Key, over
-from revops_lite.models import AuditEntry, BreakerState, Event, Intent, OutNotice, Run
+from revops_lite.models import AuditEntry, BreakerState, Context, Event, Intent, OutNotice, Run
 from revops_lite.policy import Rulebook
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
@@ -56,6 +56,7 @@ class Controller:
         self.after_commit: list[AfterCommit] = []
         self.state = State()
         self.come: list[Entry] = []  # read on already, while a commit is under way: what the next step is about
+        self._loaded: list[Key] = []  # since the last commit
         self._under_way: tuple[Future[None], Changes, float] | None = None
         self._courier = ThreadPoolExecutor(1, "commit")
         self._lead: Lead | None = None
@@ -104,6 +105,7 @@ class Controller:
         if self._under_way is not None:
             self._under_way[0].exception()
         self._under_way, self.come = None, []
+        self._loaded.clear()
 
     def resign(self, now: float) -> None:
         self.land()
@@ -187,6 +189,8 @@ class Controller:
     def _hints(self, event: Event) -> Iterable[Key]:
         """The documents an event is sure to need, so that a batch loads them in one round trip."""
         data = event.data
+        if event.source == "controller" and event.type not in self._heard:
+            return  # it is told for others: there is nothing to decide about it
         if event.run:
             yield ("run", event.run)
             if (of := whole(event.run)) != event.run:
@@ -220,6 +224,7 @@ class Controller:
         absent = [key for key in dict.fromkeys(wanted) if key not in self.state.docs]
         if absent:
             self.state.docs.update(self.store.load(absent))
+            self._loaded += absent
         return {key: self.state.docs[key] for key in absent}
 
     def _commit(self, changes: Changes, cursor: str | None, now: float, read_on: ReadOn | None) -> None:
@@ -270,12 +275,13 @@ class Controller:
             self.store.trim(now)
 
     def _forget_some(self, changes: Changes) -> None:
-        """Keep the working set small: what has come to its end is not asked for again soon, and beyond a bound the
-        oldest documents go, whatever they are. Everything can be loaded again."""
+        """Keep the working set small: what has come to its end, and a record on which nothing works any more, is not
+        asked for again soon; beyond a bound the oldest documents go, whatever they are. All can be loaded again."""
         docs = self.state.docs
-        for key, value in changes.docs.items():
-            if over(value):
-                del docs[key]
+        for key in (*changes.docs, *self._loaded):
+            if _rests(docs.get(key)):
+                docs.pop(key, None)
+        self._loaded.clear()
         if len(docs) > DOCS_KEPT:
             for key in list(docs)[: len(docs) - DOCS_KEPT * 3 // 4]:
                 del docs[key]
@@ -303,6 +309,13 @@ class Controller:
     def caught_up(self) -> bool:
         """Whether every accepted event has been decided."""
         return self.lead.cursor == self.store.last_event()
+
+
+def _rests(value: object) -> bool:
+    """Whether nothing works on it any more, or there is no such document."""
+    if isinstance(value, Context):
+        return not value.runs and not value.intents
+    return value is None or over(value)
 
 
 def _bounded(entries: list[Entry]) -> list[Entry]:
