@@ -1,38 +1,107 @@
-"""The commands and their order in `--help`. Each is a few lines here: parse, one call, print."""
+"""The commands and their order in `--help`. Each is a few lines elsewhere: parse, one call, print."""
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from revops_lite.cli import (
-    agents,
-    audit,
-    crm,
-    events,
-    govern,
-    inspect,
-    installation,
-    metrics,
-    reports,
-    reviews,
-    rollback,
-    runs,
-    up,
-    workflows,
-)
 from revops_lite.cli.options import State
+
+# name -> module of this package, what it has there, and the beginning of its help
+COMMANDS = {
+    "up": ("up", "up", "Controller, agent hosts, CRM writer and poller, notices, embedded Redis: everything, in one"),
+    "worker": ("up", "worker", "Only an agent host, for another machine that shares the Redis of `revops up`."),
+    "emit": ("events", "emit", "Publish an event (or many, with --file). When it returns, the event is safe."),
+    "tail": ("events", "tail", "The event stream: what was, then what comes."),
+    "run": ("runs", "app", "Runs and their steps."),
+    "review": ("reviews", "app", "What waits for a person. Without a verb, on a terminal: one item at a time, decided"),
+    "record": ("inspect", "records", "The shared context of a record."),
+    "hold": ("govern", "holds", "Legal holds: a held record or field is never written."),
+    "write": ("inspect", "writes", "Every field write."),
+    "rollback": ("rollback", "rollback", "Undo what agents wrote: last write first, and only where nobody has changed"),
+    "explain": ("inspect", "explain", "In sentences: why a value was written, refused or withheld, or what a run did."),
+    "breaker": ("govern", "breakers", "Circuit breakers of the agents."),
+    "agent": ("agents", "app", "Agents."),
+    "workflow": ("workflows", "app", "Workflows: definitions and manual starts."),
+    "audit": ("audit", "app", "The audit trail."),
+    "report": ("reports", "app", "The pages that agents have made."),
+    "status": ("inspect", "status", "What is going on now."),
+    "metrics": ("metrics", "metrics", "The health figures: latency, checkpoint passes, conflicts, uptime, human"),
+    "crm": ("crm", "app", "The embedded CRM: import any CRM's CSV export, look, edit, export."),
+    "check": (
+        "installation",
+        "check",
+        "Is the configuration right? Each finding with file, line, key and mend; exit 6",
+    ),
+    "init": ("installation", "init", "A working installation to start from: on sample data, or the deal review of"),
+}
+LOOKS: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
+
+
+class Commands(dict[str, Any]):
+    """Imported and made when they are asked for: no command waits for the others."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(COMMANDS))
+
+    def __getitem__(self, name: str) -> Any:
+        if (made := super().__getitem__(name)) is None:
+            made = self[name] = _made(name)
+        return made
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401
+
+    def items(self) -> Any:
+        return {name: self[name] for name in self}.items()
+
+
+def _made(name: str) -> Any:
+    module, attribute, _ = COMMANDS[name]
+    found = getattr(import_module(f"{__package__}.{module}"), attribute)
+    around = typer.Typer(**LOOKS)
+    around.callback()(lambda: None)
+    if isinstance(found, typer.Typer):
+        around.add_typer(found, name=name)
+    else:
+        around.command(name)(found)
+    group: Any = typer.main.get_command(around)
+    return group.commands[name]
+
+
+class Group(TyperGroup):
+    """`revops` itself."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.commands = Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list in `--help`, without any of the commands."""
+        del ctx
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        told = [
+            (name, TyperCommand(name, help=text).get_short_help_str(limit)) for name, (_, _, text) in COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(told)
+
 
 app = typer.Typer(
     name="revops",
+    cls=Group,
     help="Several RevOps agents as one governed system: events, shared context, review, rollback.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    add_completion=False,
+    **LOOKS,
 )
 
 
@@ -46,26 +115,3 @@ def root(
     context.obj = State(config)
     if context.invoked_subcommand != "init":  # its files are the user's own
         os.umask(0o077)
-
-
-app.command("up")(up.up)
-app.command("worker")(up.worker)
-app.command("emit")(events.emit)
-app.command("tail")(events.tail)
-app.add_typer(runs.app, name="run")
-app.add_typer(reviews.app, name="review")
-app.add_typer(inspect.records, name="record")
-app.add_typer(govern.holds, name="hold")
-app.add_typer(inspect.writes, name="write")
-app.command("rollback")(rollback.rollback)
-app.command("explain")(inspect.explain)
-app.add_typer(govern.breakers, name="breaker")
-app.add_typer(agents.app, name="agent")
-app.add_typer(workflows.app, name="workflow")
-app.add_typer(audit.app, name="audit")
-app.add_typer(reports.app, name="report")
-app.command("status")(inspect.status)
-app.command("metrics")(metrics.metrics)
-app.add_typer(crm.app, name="crm")
-app.command("check")(installation.check)
-app.command("init")(installation.init)

@@ -16,10 +16,12 @@ import typer.main
 from msgspec.structs import fields
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
 from pages import PAGES, ROOT, anchor, codes, page, rows, sections
 from revops_lite import errors, models
 from revops_lite.cli import shapes
+from revops_lite.cli.app import COMMANDS as LISTED
 from revops_lite.cli.app import app
 from revops_lite.config import seconds
 from revops_lite.config.tables import Config
@@ -121,6 +123,12 @@ def commands(command: Any, name: str = "revops") -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def test_the_list_of_commands_says_how_their_own_help_begins() -> None:
+    group: Any = typer.main.get_command(app)
+    for name, (_, _, told) in LISTED.items():
+        assert TyperCommand(name, help=told).get_short_help_str(70) == group.commands[name].get_short_help_str(70)
 
 
 def test_every_command_has_its_section_and_every_section_its_command() -> None:
