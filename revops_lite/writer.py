@@ -248,14 +248,18 @@ class Writer:
         except Exception as error:
             return self._again(intent, now, error, doubt=True)
         standing = {name: record.values.get(name) if record else None for name in intent.values}
-        if applied or intent.taken or (applied is None and same(standing, intent.values)):
+        arrived = same(standing, intent.values) or any(
+            _is_ours(intent, name, value) for name, value in standing.items()
+        )
+        if applied or intent.taken or (applied is None and arrived):
             return self._applied(intent, now, standing=standing, note="read back after an unknown outcome")
         before = {name: intent.expected.get(name) for name in intent.values}
-        if applied is False or (record is not None and same(standing, before)):
+        since = _edited_since(intent, record) if applied is None else {}
+        if not since and (applied is False or (record is not None and same(standing, before))):
             why = "read back: it had not been applied"
             return self._event(intent, "deferred", now, retry_at=now, why=why, doubt=True)
         other = {name: value for name, value in standing.items() if not same(value, intent.values[name])}
-        return self._event(intent, "conflicted", now, current=other, in_doubt=True)
+        return self._event(intent, "conflicted", now, current=other | since, in_doubt=True)
 
     # -- the call --
 
@@ -345,6 +349,18 @@ class Writer:
             data={"intent": intent.id, "pass": intent.passes, **data},
             run=intent.run,
         )
+
+
+def _is_ours(intent: Intent, name: str, value: Any) -> bool:
+    """Whether a value that stands there is one that our call has brought; it brings all of its values or none."""
+    return same(value, intent.values[name]) and not same(value, intent.expected.get(name))
+
+
+def _edited_since(intent: Intent, record: CrmRecord | None) -> dict[str, Any]:
+    """What people have set after the call: a value that stood there before it may stand there again."""
+    edited = record.edited.items() if record is not None else ()
+    since = intent.sent_at or 0.0
+    return {name: record.values.get(name) for name, at in edited if record and name in intent.values and at >= since}
 
 
 def _many(crm: BatchCrm, calls: Sequence[CrmCall]) -> Sequence[CrmError | None]:

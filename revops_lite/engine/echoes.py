@@ -15,6 +15,7 @@ from revops_lite.rules.merge import LAG, PERSON
 from revops_lite.values import replace, same
 
 SKEW = 5.0  # seconds by which the CRM's clock may be behind ours
+SENT = ("write.applied", "write.given_up")  # what may come back from the CRM, of a record's history
 CALLED = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
 
 
@@ -126,7 +127,7 @@ def _our_call(draft: Draft, context: Context, name: str, value: Any) -> Touch | 
         if intent is not None and name in intent.values and same(intent.values[name], value):
             return Touch(draft.now, intent.agent, intent.run, "write.sending", dict(intent.values))
     for touch in reversed(context.history):
-        ours = touch.outcome == "write.applied" and name in touch.fields and same(touch.fields[name], value)
+        ours = touch.outcome in SENT and name in touch.fields and same(touch.fields[name], value)
         if ours and abs(draft.event.time - touch.at) <= LAG:
             return touch
     return None
@@ -135,8 +136,9 @@ def _our_call(draft: Draft, context: Context, name: str, value: Any) -> Touch | 
 def _since_then(draft: Draft, context: Context, name: str, touch: Touch) -> bool:
     """Whether another value, a person's or a later one of ours, had replaced this one before it came again."""
     known = context.fields.get(name)
-    later = known is not None and draft.event.time > known.at > touch.at and touch.outcome == "write.applied"
-    return later and known is not None and not same(known.value, touch.fields[name])
+    if known is None or draft.event.time <= known.at or same(known.value, touch.fields[name]):
+        return False
+    return touch.outcome == "write.given_up" or (touch.outcome == "write.applied" and known.at > touch.at)
 
 
 def _late(draft: Draft, touch: Touch, name: str, value: Any) -> None:

@@ -240,6 +240,9 @@ def _take_back(
             if edit is not None and writer != "person":  # nothing of ours came: the edit stands
                 fields[name] = FieldValue(edit[0], "person", 1.0, edit[1], version)
     draft.put(replace(context, fields=fields, version=version))
+    if intent.doubted or draft.event.data.get("in_doubt"):  # it may have arrived, or do so yet: the feed will tell
+        given_up = {name: intent.values[name] for name in back}
+        draft.touch(intent.record, Touch(draft.now, intent.agent, intent.run, "write.given_up", given_up))
     run = draft.run(intent.run)
     for write in _mark(draft, intent, list(back), state, why):
         write, item = effects.withhold(draft, replace(write, before=back[write.field]), reason, why)

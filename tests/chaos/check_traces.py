@@ -94,9 +94,9 @@ def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
 
 
 def told_once(evidence: Evidence) -> Iterator[str]:
-    crashed = any("kill" in note["how"] for note in evidence.noted("struck")) or evidence.noted("killed")
+    crashes = sum("kill" in note["how"] for note in evidence.noted("struck"))
     for key, count in Counter(notice["key"] for notice in evidence.notices).items():
-        if count > (2 if crashed else 1):
+        if count > 1 + crashes:
             yield f"notice {key} was sent {count} times"
     sent: list[Doc] = [notice for notice in evidence.all("notice") if notice["state"] == "sent"]
     told = {notice["key"] for notice in evidence.notices}

@@ -166,6 +166,55 @@ def test_an_edit_that_our_call_knew_of_is_no_question(play: Play) -> None:
 
 
 @kinds
+def test_one_of_our_values_says_that_the_call_in_doubt_had_arrived(play: Play) -> None:
+    seen(play, industry=("ours", 0.95), score=("ours", 0.95))
+    play.world.crm.faults.append("unknown after")
+    play.world.write()
+    play.edit(LEAD, industry="a person's")
+    at_rest(play)
+    assert {str(write.state) for write in writes(play).values()} == {"applied"}
+    assert pending(play) == []
+    assert play.world.views.context(LEAD).fields["industry"].value == "a person's"
+
+
+@pytest.mark.parametrize("kind", ["compare", "plain"])
+def test_a_call_given_up_in_doubt_comes_back_as_ours_and_not_as_news(play: Play) -> None:
+    """It had arrived, and a person's edit after it; the feed, late, tells of both."""
+    seen(play, industry=("ours", 0.95))
+    play.world.crm.faults.append("unknown after")
+    play.world.write()
+    play.edit(LEAD, industry="a person's")
+    play.world.decide()
+    play.world.now += 10.0
+    play.world.write()
+    play.world.decide()
+    assert [item.reason for item in pending(play)] == ["in_doubt"]
+    play.world.poll()
+    play.world.decide()
+    ignored = play.world.views.audit(lambda entry: entry.what == "event.ignored" and entry.record == LEAD, None)
+    assert [entry.rule for entry in ignored][:2] == ["no workflow on lead.updated", "our own write came back"]
+    at_rest(play)
+
+
+@pytest.mark.parametrize("kind", ["compare", "plain"])
+def test_a_call_given_up_in_doubt_that_arrives_after_all_is_told_of(play: Play) -> None:
+    seen(play, industry=("ours", 0.95))
+    play.world.crm.faults.append("late")
+    play.world.write()
+    play.edit(LEAD, industry="a person's")
+    play.world.decide()
+    play.world.now += 10.0
+    play.world.write()
+    play.world.decide()
+    play.settle()
+    late = play.world.views.audit(lambda entry: entry.what == "write.late" and entry.record == LEAD, None)
+    assert [entry.field for entry in late] == (
+        ["industry"] if play.world.crm.values(LEAD)["industry"] == "ours" else []
+    )
+    at_rest(play)
+
+
+@kinds
 def test_an_edit_after_the_look_of_a_call_that_a_hold_stops_is_news(play: Play) -> None:
     """That the call was stopped is heard of later than it happened; meanwhile somebody has asked the CRM."""
     seen(play, score=("ours", 0.95))

@@ -32,6 +32,7 @@ ANSWERED_ALIKE: dict[
     "adapter fails before": ("sending in_doubt planned sending applied", "", 1),
     "adapter fails after": ("sending in_doubt applied", "", 1),
     "applied within the settle time": ("sending in_doubt applied", "", 1),
+    "unknown after, and a person edits": ("sending in_doubt applied", "", 1),  # after us: the other value is ours
     "cannot be read": ("planned planned planned sending applied", "", 1),
     "the record is gone": ("failed", "write_failed industry, write_failed score", 0),
     "shows what stood there before": ("sending applied", "", 1),
@@ -72,11 +73,6 @@ ANSWERED_BY_CLASS: dict[str, dict[str, tuple[str, str, int]]] = {
         "keyed": ("sending in_doubt planned planned sending applied", "human_edit industry", 1),
         "compare": ("sending in_doubt conflict", IN_DOUBT, 0),
         "plain": ("sending in_doubt conflict", IN_DOUBT, 0),
-    },
-    "unknown after, and a person edits": {
-        "keyed": ("sending in_doubt applied", "", 1),  # it was read back: the person came after us
-        "compare": ("sending in_doubt planned applied", "in_doubt industry", 1),
-        "plain": ("sending in_doubt planned applied", "in_doubt industry", 1),
     },
     "the hold field is set after the gate": {
         "keyed": ("sending applied", "", 1),

@@ -193,6 +193,20 @@ def test_an_adapters_own_mistake_stops_nothing_and_repeats_nothing(desk: Desk, w
     assert ("write.doubted" in told) == (where != "read")
 
 
+def test_who_sets_the_old_value_again_after_a_call_in_doubt_is_asked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the values alone the call would not have arrived."""
+    monkeypatch.setattr(desk.crm, "applied", lambda *_: None)  # of a CRM that keeps no ids
+    desk.crm.faults = ["after the call"]
+    assert desk.tick() == ["write.sending", "write.doubted"]
+    desk.crm.edit(RECORD, {"a": "before"}, "pat")
+    desk.writer.tick(desk.now + 100.0)
+    last = told(desk.store)[-1]
+    assert (last.type, last.data["current"], last.data["in_doubt"]) == ("write.conflicted", {"a": "before"}, True)
+    assert desk.crm.written == 1
+
+
 def test_a_read_back_that_fails_keeps_the_doubt(desk: Desk) -> None:
     desk.crm.faults = ["after the call", "applied", "read"]
     assert desk.until_over().count("write.doubted") == 3
