@@ -256,7 +256,7 @@ class Storm:
             self.up.signal(signal.SIGTERM)
             self.up.wait(20)
             self.up.kill()
-        self.trial.rest(60.0)
+        self.trial.rest()
 
     def _look(self, trial: Trial) -> Weather:
         evidence = trial.evidence()

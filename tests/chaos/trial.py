@@ -31,6 +31,7 @@ from revops_lite.models import Event, Hold
 from revops_lite.store.store import Store
 
 PATIENCE = 30.0
+REST = 100.0  # the writer's pauses between two tries grow to a minute
 
 CONFIG = """\
 timezone = "Europe/Berlin"
@@ -269,7 +270,7 @@ class Trial:
         self.children.append(child)
         return child
 
-    def rest(self, patience: float = PATIENCE) -> bool:
+    def rest(self, patience: float = REST) -> bool:
         """Let it work until nothing is left to do. False where it does not come to rest: a finding of its own."""
         child = self.up("--until-idle")
         code = child.wait(patience)
@@ -284,7 +285,7 @@ class Trial:
         child = self.up("--until-idle", strikes=[strike])
         child.wait(patience)
         child.kill()
-        self.rest(patience)
+        self.rest()
         return strike.fired
 
     # ---- what is left
