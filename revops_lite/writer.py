@@ -248,10 +248,8 @@ class Writer:
         except Exception as error:
             return self._again(intent, now, error, doubt=True)
         standing = {name: record.values.get(name) if record else None for name in intent.values}
-        arrived = same(standing, intent.values) or any(
-            _is_ours(intent, name, value) for name, value in standing.items()
-        )
-        if applied or intent.taken or (applied is None and arrived):
+        some = record is not None and any(_is_ours(intent, name, value) for name, value in standing.items())
+        if applied or intent.taken or (applied is None and (some or same(standing, intent.values))):
             return self._applied(intent, now, standing=standing, note="read back after an unknown outcome")
         before = {name: intent.expected.get(name) for name in intent.values}
         since = _edited_since(intent, record) if applied is None else {}
