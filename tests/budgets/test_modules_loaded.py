@@ -21,7 +21,7 @@ def loaded(code: str) -> set[str]:
     ("code", "most", "heavy"),
     [
         ("import revops_lite", 85, {"redis", "rq", "typer", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
-        (HELP, 200, {"redis", "rq", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
+        (HELP, 170, {"redis", "rq", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
     ],
     ids=["import revops_lite", "revops --help"],
 )
