@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from revops_lite.engine.state import over
 from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable, CrmUnknown
 from revops_lite.models import CrmRecord, Event, Intent, IntentState
 from revops_lite.ports import BatchCrm, Crm, CrmCall
@@ -25,7 +26,6 @@ from revops_lite.values import same
 
 log = logging.getLogger("revops.writer")
 
-OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
 DOUBTFUL = frozenset({IntentState.SENDING, IntentState.IN_DOUBT})
 LANES = 8  # calls at once to a CRM that takes one record a call
 GONE = "the CRM no longer holds the record"
@@ -138,7 +138,7 @@ class Writer:
     def _put(self, intents: Iterable[Intent]) -> None:
         for intent in intents:
             lane = self._lanes.setdefault(intent.record, {})
-            if intent.state in OVER:
+            if over(intent):
                 lane.pop(intent.id, None)
                 self._told.pop(intent.id, None)
                 if not lane:

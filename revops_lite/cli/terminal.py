@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 import termios
 import tty
@@ -21,6 +22,7 @@ from revops_lite.cli import out
 
 WIDEST = 100
 AT_ONCE = 4096  # bytes: a whole paste, so that none of its letters is taken for a key
+BREATH = 0.5  # seconds of one wait for a key
 END = "\x04"  # Ctrl-D where single keys are read
 STYLES: dict[str, Callable[[str], str]] = {
     "bold": partial(typer.style, bold=True),
@@ -73,8 +75,11 @@ class Terminal:
             with _single_keys() as stdin:
                 sys.stdout.write(self.paint(clean(prompt, newlines=True), "bold"))
                 sys.stdout.flush()
+                # A Ctrl-C that comes just before a read that blocks would be heard at the next key only.
+                while not select.select([stdin], [], [], BREATH)[0]:
+                    pass
                 pressed = os.read(stdin, AT_ONCE).decode(errors="replace") or END
-        except (OSError, termios.error):  # the terminal has gone
+        except (OSError, ValueError, termios.error):  # the terminal has gone
             pressed = END
         if pressed == END:
             self.say("")

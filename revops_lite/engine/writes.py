@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from revops_lite.engine import echoes, effects, ids, rollback, steps
-from revops_lite.engine.state import Draft
+from revops_lite.engine.state import Draft, over
 from revops_lite.models import (
     Context,
     FieldValue,
@@ -18,8 +18,6 @@ from revops_lite.models import (
     WriteState,
 )
 from revops_lite.values import finite, replace, same
-
-OVER = frozenset({IntentState.APPLIED, IntentState.FAILED, IntentState.CONFLICT, IntentState.CANCELLED})
 
 
 def _open(draft: Draft) -> Intent | None:
@@ -42,7 +40,7 @@ def _counts(draft: Draft, intent: Intent) -> bool:
     """
     told = draft.event.data
     behind = intent.passes - int(told.get("pass", intent.passes))
-    ended = intent.state in OVER
+    ended = over(intent)
     if not told.get("called"):
         return not ended and behind == 0
     if told.get("keyed") or behind == 0:
@@ -276,7 +274,7 @@ def _rebase(draft: Draft, intent: Intent, standing: dict[str, Any]) -> None:
     turn = context.intents.index(intent.id) if intent.id in context.intents else 0
     for other_id in context.intents[turn:]:  # by their turn: a clock that was set back says nothing about it
         other = draft.intent(other_id)
-        if other is None or other.id == intent.id or other.state in OVER:
+        if other is None or other.id == intent.id or over(other):
             continue
         touched = {name: value for name, value in open_names.items() if name in other.expected}
         if touched:

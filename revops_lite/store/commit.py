@@ -16,7 +16,6 @@ Command = tuple[Any, ...]
 
 RUN_ENDED = ("finished", "failed", "cancelled", "rolled_back")
 UNDER_WAY = ("sending", "in_doubt")  # the call to the CRM may still arrive
-INTENT_ENDED = ("applied", "failed", "conflict", "cancelled")
 LONG_PAST = 1e-9  # of a time of today is a moment of 1970
 WORDS = 1_000  # of one command: Lua cannot unpack more than some thousands
 # Commands that take as many members as there are, and how many words stand before those.
@@ -176,7 +175,7 @@ def _open(value: Any) -> dict[str, bool]:
         case Review():
             return {"reviews": value.state is ReviewState.PENDING}
         case Intent():
-            return {"intents": value.state not in INTENT_ENDED}
+            return {"intents": not over(value)}
         case OutNotice():
             return {"notices": value.state == "planned"}
         case _:
