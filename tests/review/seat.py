@@ -20,6 +20,11 @@ TITLE = re.compile(r"\] [a-z_]+, \d+ (?:s|min|h|d)\r\n([a-z]+:[^.\s]+)(?:\.(\w+)
 PATIENCE = 30
 
 
+def _hears_ctrl_c() -> None:
+    """As at a person's terminal; a shell starts what runs in its background deaf to it, and so all below."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Seat:
     """One running session. `shown` is what came before the question that waits now."""
 
@@ -34,6 +39,7 @@ class Seat:
             dimensions=(50, width),
             encoding="utf-8",
             timeout=PATIENCE,
+            preexec_fn=_hears_ctrl_c,
         )
         self.tty.delaybeforesend = None
         self.all: list[str] = []
