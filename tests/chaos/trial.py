@@ -285,7 +285,7 @@ class Trial:
         child = self.up("--until-idle", strikes=[strike])
         child.wait(patience)
         child.kill()
-        self.rest()
+        self.rest(patience)
         return strike.fired
 
     # ---- what is left
