@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from revops_lite.admission import MOST, Admission
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id
@@ -47,11 +48,12 @@ ReadOn = Callable[[str], list[Entry]]  # what has come behind a stream id, witho
 class Controller:
     """`take_over` first, then `step` again and again, from one thread."""
 
-    def __init__(self, store: Store, drain: Drain, rulebook: Rulebook, owner: str) -> None:
+    def __init__(self, store: Store, drain: Drain, rulebook: Rulebook, owner: str, most: int = MOST) -> None:
         self.store = store
         self.drain = drain
         self.rulebook = rulebook
         self.owner = owner
+        self.admission = Admission(store, rulebook, most)
         self._heard = RESERVED.union(*(flow.on for flow in rulebook.workflows.values()))  # of events, those that count
         self.after_commit: list[AfterCommit] = []
         self.state = State()
@@ -98,6 +100,7 @@ class Controller:
         """Drop the working set and read it anew: after a lost connection nobody knows what the last commit did."""
         self._abandon()
         self.state = self.store.working_set()
+        self.admission.forget()
         self._next_timer = self.store.next_timer()
 
     def _abandon(self) -> None:
@@ -125,15 +128,17 @@ class Controller:
             self._drain([b.name for b in self.state.breakers.values() if b.state is BreakerState.OPEN], now)
         alarms = self._due(now)
         entries = self.store.read(self.lead.cursor, BATCH) if come is None else come
-        if not alarms and not entries:
+        entries = _bounded(entries)
+        came = [entry.event or _unreadable(entry, now) for entry in entries]
+        turns = self.admission.due(BATCH - len(entries), self.land)
+        events = [*alarms, *self.admission.sort(came, self.state.docs), *turns]
+        if not events and not entries:
             self.land()
             self._rest(now)
             return 0
-        entries = _bounded(entries)
-        events = [*alarms, *(entry.event or _unreadable(entry, now) for entry in entries)]
         changes = self._decide(events, now)
         self._commit(changes, entries[-1].id if entries else None, now, read_on if len(entries) >= MANY else None)
-        return len(events)
+        return len(alarms) + len(entries) + len(turns)
 
     def _due(self, now: float) -> list[Event]:
         if self._next_timer is None or self._next_timer > now:
@@ -228,18 +233,24 @@ class Controller:
         return {key: self.state.docs[key] for key in absent}
 
     def _commit(self, changes: Changes, cursor: str | None, now: float, read_on: ReadOn | None) -> None:
-        words = together((*commands(self.state, changes, now), *enqueue_commands(changes.jobs, now)))
+        words = together(
+            (*commands(self.state, changes, now), *enqueue_commands(changes.jobs, now), *self.admission.commands())
+        )
         quiet = not any(event.type in self._heard for event in changes.events)
         self.land()
         self.come = read_on(cursor) if read_on and cursor else []
         if self.come:
             commit = self._courier.submit(self.store.commit, self.lead, words, cursor, now, quiet)
             self._under_way = commit, changes, now
-            self.state.apply(changes)
+            self._apply(changes)
         else:
             self.store.commit(self.lead, words, cursor, now, quiet)
-            self.state.apply(changes)
+            self._apply(changes)
             self._committed(changes, now)
+
+    def _apply(self, changes: Changes) -> None:
+        self.admission.moved(self.state.docs, changes.docs)
+        self.state.apply(changes)
 
     def land(self) -> None:
         """Wait for the commit that is under way, if there is one. Raises what `step` does."""
@@ -307,7 +318,7 @@ class Controller:
         return sorted(intents, key=lambda intent: (turns.get(intent.id, 0), intent.at))
 
     def caught_up(self) -> bool:
-        """Whether every accepted event has been decided."""
+        """Whether every accepted event has been decided, or waits for its turn."""
         return self.lead.cursor == self.store.last_event()
 
 

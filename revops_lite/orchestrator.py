@@ -133,6 +133,8 @@ class Orchestrator:
         nap = 1.0
         if self.until_idle:
             nap = IDLE_CHECK_EVERY if self._idle_checked else FIRST_IDLE_CHECK
+        if self.parts.controller.admission.ready:
+            nap = 0.0
         return nap if timer is None else max(0.0, min(nap, timer - now))
 
     def _reconnect(self) -> None:
@@ -197,6 +199,8 @@ class Orchestrator:
             return False
         self._idle_checked = now
         parts = self.parts
+        if parts.controller.admission.waiting:
+            return False
         if parts.poller and not self._polled(parts.poller):
             return False
         if parts.cron and not parts.cron.drained:  # slots that are due; nobody waits for those to come

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from revops_lite.cli import metrics, out, shapes
 from revops_lite.rules import fanout
+from revops_lite.store.lanes import Lanes
 from revops_lite.store.views import Views
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def gather(installation: Installation) -> dict[str, Any]:
             "up": installation.controller_is_up(),
             "owner": about.get("owner", ""),
             "heartbeat": shapes.stamp(float(about["heartbeat"])) if "heartbeat" in about else None,
-            "caught_up": about.get("cursor", "0-0") == store.last_event(),
+            "caught_up": store.all_decided(),
         },
         "runs_open": dict(Counter(run.state for run in opened)),
+        "events_waiting": Lanes(installation.clients.commands).sizes(),
         "parked": {agent: len(keys) for agent, keys in kept.parked.items() if keys},
         "side_effects": store.counted("loads", "intents", "notices"),
         "reviews_pending": dict(Counter(item.reason for item in pending)),
@@ -55,6 +57,7 @@ def show(data: dict[str, Any]) -> None:
         [
             ("controller", state),
             ("open runs", _counted(data["runs_open"])),
+            ("waiting", _counted(data["events_waiting"])),
             ("parked", _counted(data["parked"])),
             ("under way", _counted(data["side_effects"])),
             ("for a person", _counted(data["reviews_pending"])),

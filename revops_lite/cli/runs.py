@@ -200,7 +200,7 @@ def ended(installation: Installation, ids: list[str]) -> list[dict[str, Any]]:
         raise Refused("the event is accepted, but nothing handles it now: start `revops up`")
     views, store = _views(installation), installation.store
     while True:
-        decided = store.controller().get("cursor") == store.last_event()
+        decided = store.all_decided()
         found = [run for run in views.many("run", ids) if run is not None]
         if all(run.finished_at or run.state == "held" for run in found) and (decided or len(found) == len(ids)):
             break

@@ -33,6 +33,8 @@
 | revops:counts:<hour>      | hash   | 35 d                | what the health figures are made of                       |
 | revops:records:<kind>     | zset   | 35 d after a change | hashes of records processed, or reviewed, by when last;   |
 |                           |        |                     | `:<hash>` behind it: only of that workflow                |
+| revops:waiting            | set    | permanent           | types of events that wait until there is room for them    |
+| revops:waiting:<hash>     | list   | permanent           | models.Event: those of one type, in their order           |
 | revops:poll               | string | permanent           | the CRM poller's cursor                                   |
 
 Text from outside becomes part of a key only as a hash (`digest`).
@@ -55,6 +57,7 @@ AUDIT = "revops:audit"
 SEALED = "revops:audit:sealed"
 POLL = "revops:poll"
 CALLING = "revops:calling"
+WAITING = "revops:waiting"
 
 DAY = 86_400
 SEEN_TTL = 7 * DAY
@@ -73,7 +76,21 @@ SENT_TTL = 3_600
 EVENTS_KEPT = 7 * DAY
 AUDIT_KEPT = 90 * DAY
 
-PERMANENT = (CONTROLLER, VERSION, BREAKERS, HOLDS, PARKED, PAUSED, TIMERS, POLL, EVENTS, AUDIT, SEALED, CALLING)
+PERMANENT = (
+    CONTROLLER,
+    VERSION,
+    BREAKERS,
+    HOLDS,
+    PARKED,
+    PAUSED,
+    TIMERS,
+    POLL,
+    EVENTS,
+    AUDIT,
+    SEALED,
+    CALLING,
+    WAITING,
+)
 
 
 def digest(text: str) -> str:
@@ -88,6 +105,11 @@ def seen(event_id: str) -> str:
 def doc(kind: str, id_: str) -> str:
     """The key of a run, write, intent, review or notice; ids are ours, and hex."""
     return f"revops:{kind}:{id_}"
+
+
+def waiting(type_: str) -> str:
+    """Events of one type whose turn has not come."""
+    return f"{WAITING}:{digest(type_)}"
 
 
 def context(record: str) -> str:

@@ -79,6 +79,14 @@ class Store:
             newest = self.redis.xrevrange(keys.EVENTS, count=1)
         return newest[0][0].decode() if newest else "0-0"
 
+    def all_decided(self) -> bool:
+        """Whether no accepted event is left that the controller has not decided, or lets wait for its turn."""
+        with bus_errors():
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.hget(keys.CONTROLLER, "cursor").xrevrange(keys.EVENTS, count=1).exists(keys.WAITING)
+            cursor, newest, waits = pipe.execute()
+        return not waits and (not newest or newest[0][0] == cursor)
+
     # -- the controller --
 
     def begin(self, owner: str, now: float, force: bool) -> Lead:

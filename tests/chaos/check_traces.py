@@ -13,7 +13,7 @@ from evidence import Doc, Evidence
 
 # Of keys.py's table, written down again: what may stay for ever, and what RQ keeps.
 PERMANENT = re.compile(
-    r"revops:(events|audit|audit:sealed|controller|version|breakers|holds|parked|paused|timers|calling|poll)"
+    r"revops:(events|audit|audit:sealed|controller|version|breakers|holds|parked|paused|timers|calling|poll|waiting(:[0-9a-f]{20})?)"
     r"|revops:open:\w+|revops:index:\w+"
     r"|rq:queues|rq:queue:.+|rq:workers.*|rq:scheduler.*|rq:executions.*|rq:wip.*|rq:finished.*|rq:failed.*"
 )

@@ -17,6 +17,7 @@ import fakeredis
 from pydantic import BaseModel, Field
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from revops_lite.admission import MOST
 from revops_lite.controller import Controller
 from revops_lite.engine.records import truthy
 from revops_lite.errors import BusError, ChannelError, Fenced
@@ -113,6 +114,7 @@ class World:
     """`crm_kind` is one of simulated_crm.KINDS. Moves that need the process start it where it is down."""
 
     crm_kind: str
+    at_once: int = MOST  # runs of a workflow; other events wait
     now: float = 1_000_000.0
     skew: float = 0.0  # of the process's clock
     fired: Counter[str] = field(default_factory=Counter)
@@ -150,7 +152,7 @@ class World:
     def build(self) -> Process:
         redis = tapped(self.server, self.boundaries)
         store = Store(redis)
-        controller = Controller(store, Drain(redis, SINK), RULEBOOK, f"process {self.number()}")
+        controller = Controller(store, Drain(redis, SINK), RULEBOOK, f"process {self.number()}", self.at_once)
         writer = Writer(store, self.crm, 0, Terms(BUDGET, HELD_BY, SETTLE), truthy)
         parts = Parts(controller, None, Outbox(), writer, Loader(store, self.crm), poller=Poller(store, self.crm, 10.0))
         parts.services = {

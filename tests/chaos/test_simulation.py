@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from revops_lite.admission import MOST
 from revops_lite.models import Review, Write
 from simulated_crm import FAULTS, KINDS, READ_FAULTS, WRITE_FAULTS
 from simulated_play import RECORDS, STRANGER, Play, answer
@@ -46,8 +47,13 @@ class Simulation(RuleBasedStateMachine):
         self.play = Play(self.kind)
         self.values = 0
 
-    @initialize(first=st.sampled_from(["lead.created", "lead.created", "lead.tried"]), record=st.sampled_from(RECORDS))
-    def begin(self, first: str, record: str) -> None:
+    @initialize(
+        first=st.sampled_from(["lead.created", "lead.created", "lead.tried"]),
+        record=st.sampled_from(RECORDS),
+        at_once=st.sampled_from([1, 2, MOST]),
+    )
+    def begin(self, first: str, record: str, at_once: int) -> None:
+        self.play.world.at_once = at_once
         self.play.submit(first, record)
         self.play.world.everything()
 

@@ -11,7 +11,7 @@ from redis import Redis
 from revops_lite.store import keys
 from revops_lite.store.store import Lead, Store
 
-ENDLESS = (keys.index(""), keys.open_(""), "rq:")  # trimmed, or emptied, instead of expiring
+ENDLESS = (keys.index(""), keys.open_(""), f"{keys.WAITING}:", "rq:")  # trimmed, or emptied, instead of expiring
 
 
 @pytest.fixture
