@@ -28,7 +28,6 @@ IDLE_CHECK_EVERY = 0.2
 FIRST_IDLE_CHECK = 0.01
 LOOK_AT_ONCE = 200
 STOP_WITHIN = 8.0
-GC_THRESHOLDS = (20_000, 20, 50)
 
 
 @dataclass
@@ -73,8 +72,7 @@ class Orchestrator:
         if self.parts.writer:
             self.parts.writer.epoch = controller.lead.epoch
         controller.after_commit.append(self._hand_over)
-        gc.freeze()  # what the start has made stays; and what a decision makes is no ring, or is kept for long
-        gc.set_threshold(*GC_THRESHOLDS)
+        gc.freeze()  # what the start has made stays
         try:
             if self._catch_up():
                 self._start_services()
