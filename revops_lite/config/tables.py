@@ -58,7 +58,8 @@ ConflictRule = Literal["priority", "confidence", "recency"]
 class Table(BaseModel):
     """Strict, frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # Deferred: a validator is built for the whole, once, and not for each table beforehand.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class RedisSettings(Table):

@@ -14,20 +14,25 @@ from revops_lite.config.problems import Problem, quoted, unknown
 from revops_lite.config.tables import Config, OverTable, StepTable, WorkflowTable
 from revops_lite.errors import ConfigError
 from revops_lite.policy import StepDef
+from revops_lite.rules.crontab import spelled_out
 from revops_lite.rules.slots import next_slot
 
 _EVENT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _ANY_ZONE = ZoneInfo("UTC")
 
 
-def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Everything about `[workflows]`; agents and workflows that are broken themselves still count as known."""
+def check_workflows(config: Config, data: Mapping[str, Any], *, starts: bool) -> Iterator[Problem]:
+    """Everything about `[workflows]`; agents and workflows that are broken themselves still count as known.
+
+    `starts`: whoever asks may start them. Whether the slots of a cron line ever come is looked at for them alone: it
+    takes the calendar of a library, which takes longer to import than most commands need for all else.
+    """
     agents = names_in(data, "agents")
     for name, workflow in config.workflows.items():
         key: Key = ("workflows", name)
         if not NAME.fullmatch(name):
             yield Problem(key, f"a workflow cannot have this name; {NAME_MEND}")
-        yield from _trigger(key, workflow, set(names_in(data, *key)), agents)
+        yield from _trigger(key, workflow, set(names_in(data, *key)), agents, starts)
         yield from _words(key, workflow)
         if not workflow.steps:
             yield Problem((*key, "steps"), 'has no steps; add steps = [{ agent = "…" }]')
@@ -59,7 +64,9 @@ def step_defs(steps: tuple[StepTable, ...], pointing: Mapping[str, str] | None =
     )
 
 
-def _trigger(key: Key, workflow: WorkflowTable, given: set[str], agents: Collection[str]) -> Iterator[Problem]:
+def _trigger(
+    key: Key, workflow: WorkflowTable, given: set[str], agents: Collection[str], starts: bool
+) -> Iterator[Problem]:
     if not given & {"on", "cron", "over"} or ("on" in given and not workflow.on and not given & {"cron", "over"}):
         yield Problem(key, 'nothing starts it; add on = "lead.created", or cron = "0 6 * * *" with over')
     for index, event in enumerate(workflow.on):
@@ -70,12 +77,14 @@ def _trigger(key: Key, workflow: WorkflowTable, given: set[str], agents: Collect
         elif what == "complete" and agent not in agents:
             yield Problem(place, unknown("agent", agent, agents, f"add [agents.{agent}]"))
     if workflow.cron is not None:
-        yield from _cron((*key, "cron"), workflow.cron)
+        yield from _cron((*key, "cron"), workflow.cron, starts)
 
 
-def _cron(key: Key, text: str) -> Iterator[Problem]:
+def _cron(key: Key, text: str, starts: bool) -> Iterator[Problem]:
     try:
-        next_slot(text, _ANY_ZONE, 0.0)  # any time serves to find out whether a slot ever comes
+        spelled_out(text)
+        if starts:
+            next_slot(text, _ANY_ZONE, 0.0)  # any time serves to find out whether a slot ever comes
     except ConfigError as error:
         yield Problem(key, str(error))
 

@@ -239,7 +239,9 @@ def commands(found: Found) -> Iterator[Goal]:
     if "commands" in grown:
         kept = f"{grown['growth']['many']['count']:,}"
         yield Goal("f. `revops --help`", 0.15, grown["commands"]["help_s"], unit=" s")
-        yield Goal(f"f. `revops run list`, {kept} runs kept", 0.3, grown["commands"]["run_list_s"], unit=" s")
+        yield Goal(
+            f"f. `revops run list --limit 50`, {kept} runs kept", 0.3, grown["commands"]["run_list_s"], unit=" s"
+        )
 
 
 def failures(found: Found) -> list[str]:
