@@ -16,6 +16,7 @@ from revops_lite import config
 from revops_lite.audit.witness import refuse_to_begin_anew
 from revops_lite.config import Settings
 from revops_lite.crm.none import NoCrm
+from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.engine.decide import RESERVED
 from revops_lite.errors import ConfigError, EventRefused, RevopsError
 from revops_lite.models import Event
@@ -192,8 +193,6 @@ def open_crm(settings: Settings) -> Crm:
     crm = settings.crm
     match crm.adapter:
         case "sqlite":
-            from revops_lite.crm.sqlite import SqliteCrm
-
             return SqliteCrm(crm.path, crm.relations)
         case "none":
             return NoCrm()

@@ -100,7 +100,7 @@ def _pay(config: Config, path: Path, problems: list[Problem]) -> tuple[PayPeriod
 
 def _meaning(config: Config, data: dict[str, Any], specs: dict[str, AgentSpec] | None) -> Iterator[Problem]:
     yield from check_sections(config, data)
-    yield from check_workflows(config, data, starts=specs is not None)
+    yield from check_workflows(config, data)
     if specs is not None and len(specs) == len(data.get("agents", {})):  # else some fields are not known
         yield from check_writable(config.governance, [spec.fields for spec in specs.values()])
 

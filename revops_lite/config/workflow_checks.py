@@ -6,7 +6,6 @@ import graphlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from revops_lite.config.checks import NAME, NAME_MEND, names_in
 from revops_lite.config.positions import Key
@@ -15,24 +14,18 @@ from revops_lite.config.tables import Config, OverTable, StepTable, WorkflowTabl
 from revops_lite.errors import ConfigError
 from revops_lite.policy import StepDef
 from revops_lite.rules.crontab import spelled_out
-from revops_lite.rules.slots import next_slot
 
 _EVENT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
-_ANY_ZONE = ZoneInfo("UTC")
 
 
-def check_workflows(config: Config, data: Mapping[str, Any], *, starts: bool) -> Iterator[Problem]:
-    """Everything about `[workflows]`; agents and workflows that are broken themselves still count as known.
-
-    `starts`: whoever asks may start them. Whether the slots of a cron line ever come is looked at for them alone: it
-    takes the calendar of a library, which takes longer to import than most commands need for all else.
-    """
+def check_workflows(config: Config, data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Everything about `[workflows]`; agents and workflows that are broken themselves still count as known."""
     agents = names_in(data, "agents")
     for name, workflow in config.workflows.items():
         key: Key = ("workflows", name)
         if not NAME.fullmatch(name):
             yield Problem(key, f"a workflow cannot have this name; {NAME_MEND}")
-        yield from _trigger(key, workflow, set(names_in(data, *key)), agents, starts)
+        yield from _trigger(key, workflow, set(names_in(data, *key)), agents)
         yield from _words(key, workflow)
         if not workflow.steps:
             yield Problem((*key, "steps"), 'has no steps; add steps = [{ agent = "…" }]')
@@ -64,9 +57,7 @@ def step_defs(steps: tuple[StepTable, ...], pointing: Mapping[str, str] | None =
     )
 
 
-def _trigger(
-    key: Key, workflow: WorkflowTable, given: set[str], agents: Collection[str], starts: bool
-) -> Iterator[Problem]:
+def _trigger(key: Key, workflow: WorkflowTable, given: set[str], agents: Collection[str]) -> Iterator[Problem]:
     if not given & {"on", "cron", "over"} or ("on" in given and not workflow.on and not given & {"cron", "over"}):
         yield Problem(key, 'nothing starts it; add on = "lead.created", or cron = "0 6 * * *" with over')
     for index, event in enumerate(workflow.on):
@@ -77,16 +68,10 @@ def _trigger(
         elif what == "complete" and agent not in agents:
             yield Problem(place, unknown("agent", agent, agents, f"add [agents.{agent}]"))
     if workflow.cron is not None:
-        yield from _cron((*key, "cron"), workflow.cron, starts)
-
-
-def _cron(key: Key, text: str, starts: bool) -> Iterator[Problem]:
-    try:
-        spelled_out(text)
-        if starts:
-            next_slot(text, _ANY_ZONE, 0.0)  # any time serves to find out whether a slot ever comes
-    except ConfigError as error:
-        yield Problem(key, str(error))
+        try:
+            spelled_out(workflow.cron)
+        except ConfigError as error:
+            yield Problem((*key, "cron"), str(error))
 
 
 def _words(key: Key, workflow: WorkflowTable) -> Iterator[Problem]:

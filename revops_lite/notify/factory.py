@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TextIO, TypeVar
+
+import httpx
 
 from revops_lite.clean import clean
 from revops_lite.config import ChannelSettings
 from revops_lite.errors import ConfigError
 from revops_lite.notify.console import ConsoleChannel
+from revops_lite.notify.email import EmailChannel, Mailbox
 from revops_lite.notify.file import FileChannel
 from revops_lite.notify.report import ADDRESS, ReportChannel
+from revops_lite.notify.slack import API, SlackBot, SlackWebhook
+from revops_lite.notify.webhook import WebhookChannel
 from revops_lite.ports import Channel
-
-if TYPE_CHECKING:
-    from revops_lite.notify.email import Mailbox
 
 Secret = Callable[[str], str]
 T = TypeVar("T")
@@ -39,7 +41,6 @@ def open_channels(
 
 
 def _open(name: str, settings: ChannelSettings, secret: Secret, stream: TextIO | None, reports: Path | None) -> Channel:
-    """What a channel speaks (HTTP, SMTP) is imported by whoever has such a channel."""
     match settings.kind:
         case "console":
             return ConsoleChannel(name, stream)
@@ -48,20 +49,14 @@ def _open(name: str, settings: ChannelSettings, secret: Secret, stream: TextIO |
         case "slack":
             return _slack(name, settings, secret)
         case "webhook":
-            from revops_lite.notify.webhook import WebhookChannel
-
             url = _address(_value(settings.url, secret), name, "url", anywhere=True)
             token = _secret(settings.token, name, "token", secret) if settings.token else None
             return WebhookChannel(name, url, token, settings.allow_private)
         case "email":
-            from revops_lite.notify.email import EmailChannel
-
             return EmailChannel(name, _mailbox(name, settings, secret), reports)
 
 
 def _slack(name: str, settings: ChannelSettings, secret: Secret) -> Channel:
-    from revops_lite.notify.slack import API, SlackBot, SlackWebhook
-
     if settings.token:
         token = _secret(settings.token, name, "token", secret)
         channel = _needed(settings.channel, name, "channel", 'the Slack channel the bot posts to, such as "#sales"')
@@ -71,8 +66,6 @@ def _slack(name: str, settings: ChannelSettings, secret: Secret) -> Channel:
 
 
 def _mailbox(name: str, settings: ChannelSettings, secret: Secret) -> Mailbox:
-    from revops_lite.notify.email import Mailbox
-
     host = _needed(settings.host, name, "host", "the SMTP server")
     if settings.tls == "none" and settings.password and not _loopback(host):
         raise _wrong(name, "tls", '"none" would send the password unencrypted: use "starttls" or "ssl"')
@@ -115,8 +108,6 @@ def _mail_address(given: str | None, name: str, key: str) -> str:
 
 def _address(url: str | None, name: str, key: str, anywhere: bool = False) -> str:
     """A URL that can be posted to. What it is stays unsaid: it may be a secret."""
-    import httpx
-
     try:
         parsed = httpx.URL(_needed(url, name, key, "the address to post to"))
     except httpx.InvalidURL as error:

@@ -48,6 +48,7 @@ _FIELDS = (
     _Field("day of the week", 0, 7, _DAYS),
 )
 _PART = re.compile(r"(?:\*|([a-z]+|\d{1,9})(?:-([a-z]+|\d{1,9}))?)(?:/(\d{1,9}))?", re.IGNORECASE | re.ASCII)
+_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of each month, in the years in which it has most
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
 
 
@@ -57,9 +58,26 @@ def spelled_out(line: str) -> str:
     if len(words) != len(_FIELDS):
         raise ConfigError(f"{line!r} is no cron line; {_meant(words)}")
     try:
-        return " ".join(_spelled(field, word) for field, word in zip(_FIELDS, words, strict=True))
+        spelled = [_spelled(field, word) for field, word in zip(_FIELDS, words, strict=True)]
     except ValueError as error:
         raise ConfigError(f"{line!r} is no cron line: {error}; {EXAMPLE}") from None
+    _, _, days, months, weekdays = spelled
+    # Without a `*` among them either kind of day will do, and every week has its days.
+    if weekdays.startswith("*") and min(_values(_FIELDS[2], days)) > max(
+        _LONGEST[month - 1] for month in _values(_FIELDS[3], months)
+    ):
+        raise ConfigError(f"{line!r} never comes; there is no such day")
+    return " ".join(spelled)
+
+
+def _values(field: _Field, spelled: str) -> set[int]:
+    """What a field that has been spelled out stands for."""
+    found: set[int] = set()
+    for part in spelled.split(","):
+        numbers, _, step = part.partition("/")
+        low, _, high = f"{field.first}-{field.last}".partition("-") if numbers == "*" else numbers.partition("-")
+        found.update(range(int(low), int(high or low) + 1, int(step or 1)))
+    return found
 
 
 def _spelled(field: _Field, word: str) -> str:

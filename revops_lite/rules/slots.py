@@ -14,14 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
+
+from croniter import croniter
 
 from revops_lite.errors import ConfigError
 from revops_lite.rules.crontab import spelled_out
-
-if TYPE_CHECKING:
-    from croniter import croniter
 
 LATE_AFTER = 10.0  # seconds: a slot that nobody took for longer has been missed
 DAY = 86_400
@@ -74,8 +72,6 @@ def firings(cron: str, zone: ZoneInfo, planned: float, now: float, missed: str, 
 
 
 def _walls(cron: str, start: datetime) -> croniter:
-    from croniter import croniter  # who has no workflow by the clock does without
-
     # Where a field of days begins with `*` ("*/2"), crontab wants both kinds of day to fit; croniter calls that a bug.
     return croniter(spelled_out(cron), start, implement_cron_bug=True)
 

@@ -215,9 +215,26 @@ def test_a_line_of_lists_ranges_and_steps_comes_when_its_fields_say(data: st.Dat
     assert slot == next((moment for moment in moments if moment.timestamp() > after), None)
 
 
-def test_a_line_that_never_comes_is_refused() -> None:
+@pytest.mark.parametrize(
+    "line", ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 30-31/1 feb */2", "0 0 30,31 2-2 *", "0 0 31 4-6/2 */3"]
+)
+def test_a_line_that_never_comes_is_refused(line: str) -> None:
     with pytest.raises(ConfigError, match="never comes"):
-        next_slot("0 0 30 2 *", ZoneInfo("UTC"), 0.0)
+        next_slot(line, ZoneInfo("UTC"), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "first"),
+    [
+        ("0 0 29 2 *", "1972-02-29T00:00"),
+        ("0 0 29 2 */7", "1976-02-29T00:00"),  # both kinds of day have to fit: a Sunday
+        ("0 0 30 2 mon", "1970-02-02T00:00"),  # either will do
+        ("0 0 */30 2 *", "1970-02-01T00:00"),
+        ("0 0 31 4-7/3 *", "1970-07-31T00:00"),
+    ],
+)
+def test_a_day_that_some_years_have_comes(line: str, first: str) -> None:
+    assert next_slot(line, ZoneInfo("UTC"), 0.0) == utc(first)
 
 
 def test_a_fraction_of_a_second_never_steps_over_a_slot() -> None:
