@@ -90,7 +90,7 @@ class Controller:
 
     def _wake_orphans(self, now: float) -> None:
         """Steps parked for an agent that is not configured any more: no probe may ever come for them."""
-        gone = [agent for agent, waiting in self.state.parked.items() if waiting and agent not in self.rulebook.agents]
+        gone = [agent for agent in self.state.parked if agent not in self.rulebook.agents]
         if gone:
             changes = Changes(timers={f"unpark|{agent}": now for agent in gone})
             self.store.commit(self.lead, list(commands(State(), changes, now)), None, now)

@@ -41,7 +41,7 @@ def gather(installation: Installation) -> dict[str, Any]:
         },
         "runs_open": dict(Counter(run.state for run in opened)),
         "events_waiting": Lanes(installation.clients.commands).sizes(),
-        "parked": {agent: len(keys) for agent, keys in kept.parked.items() if keys},
+        "parked": {agent: len(keys) for agent, keys in kept.parked.items()},
         "side_effects": store.counted("loads", "intents", "notices"),
         "reviews_pending": dict(Counter(item.reason for item in pending)),
         "breakers": [shapes.breaker(breaker) for breaker in kept.breakers.values()],

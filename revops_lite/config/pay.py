@@ -34,28 +34,32 @@ def pay_periods(table: PayTable, config: Path, zone: str) -> tuple[PayPeriods | 
     problems = list(_problems(listed, data))
     if problems or not isinstance(listed, list):
         lines = lines_of(text)
-        return None, [Finding(str(path), nearest(lines, key), spell_key(key), what) for key, what in problems]
+        return None, [
+            Finding(printable(str(path)), nearest(lines, key), spell_key(key), what) for key, what in problems
+        ]
     periods = sorted((_period(each, ZoneInfo(zone)) for each in listed), key=lambda period: period.start)
     return PayPeriods(frozenset(table.fields), tuple(periods)), []
 
 
 def _parsed(path: Path) -> tuple[str, dict[str, Any], Finding | None]:
+    name = printable(str(path))
     try:
         text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         mend = "there is no such file; correct governance.pay.plan in config.toml, or put the pay plan there"
-        return "", {}, Finding(str(path), None, "", mend)
+        return "", {}, Finding(name, None, "", mend)
     except UnicodeDecodeError as error:
-        return "", {}, Finding(str(path), None, "", f"not UTF-8 text (byte {error.start}); save it as UTF-8")
+        return "", {}, Finding(name, None, "", f"not UTF-8 text (byte {error.start}); save it as UTF-8")
     except (OSError, ValueError) as error:
-        mend = "governance.pay.plan has to name a file that can be read"
-        return "", {}, Finding(str(path), None, "", f"cannot be read: {printable(str(error))}; {mend}")
+        why = error.strerror if isinstance(error, OSError) else error  # the name is in front already
+        mend = "correct governance.pay.plan in config.toml: it has to name a file that can be read"
+        return "", {}, Finding(name, None, "", f"cannot be read: {why}; {mend}")
     try:
         return text, tomllib.loads(text), None
     except RecursionError:
-        return "", {}, Finding(str(path), None, "", "lists or tables are nested too deeply; write it flat")
+        return "", {}, Finding(name, None, "", "lists or tables are nested too deeply; write it flat")
     except ValueError as error:
-        return "", {}, not_toml(str(path), text, str(error))
+        return "", {}, not_toml(name, text, str(error))
 
 
 def _problems(listed: Any, data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -71,6 +71,8 @@ class State:
             waiting.pop(key, None)
             if there:
                 waiting[key] = None
+            elif not waiting:
+                del self.parked[agent]
 
 
 class Ahead(dict[Key, Any]):

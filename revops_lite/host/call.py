@@ -153,9 +153,9 @@ def explain(error: BaseException) -> str:
 
 
 def _after(given: Any) -> float:
-    if isinstance(given, int | float) and math.isfinite(given):
-        return min(max(float(given), 0.0), MAX_AFTER)
-    return 5.0
+    if not isinstance(given, int | float) or (isinstance(given, float) and not math.isfinite(given)):
+        return 5.0
+    return float(min(max(given, 0), MAX_AFTER))  # compared first: not every int fits into a float
 
 
 def is_transient(error: BaseException) -> bool:

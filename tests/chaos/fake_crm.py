@@ -217,7 +217,8 @@ class FakeCrm:
         return {name: ask[name] for name in ("op", "record", "records", "values", "write_id") if name in ask}
 
     def _tell(self, kind: str, **facts: Any) -> None:
-        self.log.write(json.dumps({"kind": kind, "told": time.time(), **facts}) + "\n")
+        later = {"offset": self.offset} if self.offset else {}
+        self.log.write(json.dumps({"kind": kind, "told": time.time(), **later, **facts}) + "\n")
 
     def _restore(self) -> None:
         """Go on with the state that FOLDER/crm-state.json holds, where a test has put it there."""

@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from redis.exceptions import RedisError
+
 from boundary_proxy import Proxy, Strike
 from evidence import Evidence, gather
 from nursery import REPOSITORY, Child, Nursery
@@ -31,6 +33,8 @@ from revops_lite.models import Event, Hold
 from revops_lite.store.store import Store
 
 PATIENCE = 30.0
+LOOK = 1.0  # seconds between two looks whether all that is left has to wait for an hour
+SOON = 120.0  # longer than any pause but the gate's
 REST = 100.0  # the writer's pauses between two tries grow to a minute
 
 CONFIG = """\
@@ -272,21 +276,41 @@ class Trial:
 
     def rest(self, patience: float = REST) -> bool:
         """Let it work until nothing is left to do. False where it does not come to rest: a finding of its own."""
-        child = self.up("--until-idle")
-        code = child.wait(patience)
-        child.kill()
+        code = self._ended(self.up("--until-idle"), patience)
+        while code is None and self._waits_for_the_hour():
+            self.shift_clock(days=1 / 24)
+            code = self._ended(self.up("--until-idle"), patience)
         if code != 0:
-            self.note("restless", code=code, said=child.said()[-2000:])
+            self.note("restless", code=code, said=self.children[-1].said()[-2000:])
         return code == 0
 
     def struck(self, strike: Strike, patience: float = PATIENCE) -> bool:
         """Work with one strike on the way, then to rest. Whether the strike fired."""
         self.note("struck", how=strike.how, at=strike.at, label=strike.label)
-        child = self.up("--until-idle", strikes=[strike])
-        child.wait(patience)
-        child.kill()
+        self._ended(self.up("--until-idle", strikes=[strike]), patience)
         self.rest(patience)
         return strike.fired
+
+    def _ended(self, child: Child, patience: float) -> int | None:
+        """The exit code of one that ends by itself; None where it was killed as it did not, or had only to wait."""
+        deadline = time.monotonic() + patience
+        while child.wait(LOOK) is None and time.monotonic() < deadline and not self._waits_for_the_hour():
+            pass
+        code = child.code
+        child.kill()
+        return code
+
+    def _waits_for_the_hour(self) -> bool:
+        """Nothing moves, and the calls left are of records that have had theirs for this hour, one of them for a second
+        time after a fault: the gate makes them wait, as is promised."""
+        with self.redis.client() as client, contextlib.suppress(RedisError):
+            left = [client.zcard(f"revops:open:{kind}") for kind in ("loads", "notices")]
+            intents = client.zrange("revops:open:intents", 0, -1)
+            if any(left) or not intents or client.zcard("rq:wip:agents") or client.llen("rq:queue:agents"):
+                return False
+            found = [json.loads(client.get(b"revops:intent:" + id_) or b"{}") for id_ in intents]
+            return all(intent.get("due", 0.0) > time.time() + self.clock + SOON for intent in found)
+        return False
 
     # ---- what is left
 

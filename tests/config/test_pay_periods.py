@@ -145,6 +145,14 @@ def test_a_plan_that_is_not_there_or_no_text_is_told_with_its_path(examined: Exa
     assert "cannot be read" in finding.problem
 
 
+@pytest.mark.parametrize("name", ["", "x" * 5_000, "a\\u0000b", "a\\u001b[31mb\\u202e"])
+def test_whatever_is_named_as_the_plan_is_told_in_a_line_that_a_terminal_can_show(examined: Examine, name: str) -> None:
+    (finding,) = examined(f'timezone = "UTC"\n[governance.pay]\nplan = "{name}"\n').findings
+    assert str(finding).isprintable()
+    assert "correct governance.pay.plan in config.toml" in finding.problem
+    assert len(str(finding)) < len(name) + 300, "the name is told once"
+
+
 @pytest.mark.parametrize(
     ("more", "line", "key", "says"),
     [

@@ -63,7 +63,7 @@ def test_steps_parked_for_an_agent_that_is_gone_fail_when_they_are_woken() -> No
     for run in runs:
         assert stage.steps(run) == {"a": "failed", "b": "skipped"}
         assert stage.run(run).state == "failed"
-    assert not any(stage.state.parked.values())
+    assert stage.state.parked == {}
 
 
 def test_an_agent_put_back_takes_up_what_had_failed_for_it() -> None:

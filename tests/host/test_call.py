@@ -196,7 +196,10 @@ def test_skip_and_retry_are_outcomes() -> None:
     assert ask(raises=Skip("already\nowned")) == Outcome("skipped", error="already owned")
     assert ask(raises=Retry("index lags", after=30)) == Outcome("retry", error="index lags", after=30.0)
     assert ask(raises=Retry("soon", after=math.nan)).after == 5.0
+    assert ask(raises=Retry("soon", after=-math.inf)).after == 5.0
     assert ask(raises=Retry("never", after=-1)).after == 0.0
+    assert ask(raises=Retry("never", after=-(10**400))).after == 0.0
+    assert ask(raises=Retry("later", after=10**400)).after == calling.MAX_AFTER
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), BaseException("x"), Nasty])
