@@ -115,8 +115,8 @@ class Admission:
                         break  # the list in Redis still begins with what this commit takes
                     land()
                     lane.head.extend(self._lanes.head(name, AHEAD))
-                if self._room(lane.head[0].type) <= 0:
-                    break
+                if not lane.head or self._room(lane.head[0].type) <= 0:
+                    break  # nothing there: Redis has been emptied, as the next commit will find out
                 event = lane.head.popleft()
                 self._taken[name] += 1
                 self._note(event.subject, name, -1)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from redis import Redis
 
 from revops_lite.controller import BATCH, Controller
-from revops_lite.errors import BusError
+from revops_lite.errors import BusError, Fenced
 from revops_lite.models import Breaker, Event, Run
 from revops_lite.policy import AgentPolicy, Rulebook, StepDef, WorkflowDef
 from revops_lite.queue.drain import Drain
@@ -223,6 +223,16 @@ def test_nothing_is_lost_or_doubled_by_a_commit_of_which_nobody_knows(
     seat.decide()
     assert seat.records("running") == (leads(2, 3, 4) if when == "taken" else leads(0, 1, 2))
     assert sorted(finished(seat)) == leads(*range(8))
+
+
+def test_a_redis_that_has_been_emptied_is_found_out_by_the_next_commit(seat: Seat) -> None:
+    seat.say("lead.created", *leads(*range(5)))
+    seat.decide()
+    seat.sit()
+    seat.redis.flushall()
+    with pytest.raises(Fenced, match="emptied"):
+        seat.decide()
+    seat.sit()
 
 
 def test_a_type_that_no_workflow_listens_to_any_more_is_told_of_and_goes(seat: Seat) -> None:
