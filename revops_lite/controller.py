@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -36,6 +36,7 @@ log = logging.getLogger("revops.controller")
 
 BATCH = 128
 MANY = 32  # events of which a commit takes long enough to decide others meanwhile
+TURNS = 32  # of events that have waited, at least, however many others have come
 DOCS_KEPT = 8_000
 TRIM_EVERY = 60.0
 HEARTBEAT_EVERY = 5.0
@@ -129,16 +130,22 @@ class Controller:
         alarms = self._due(now)
         entries = self.store.read(self.lead.cursor, BATCH) if come is None else come
         entries = _bounded(entries)
-        came = [entry.event or _unreadable(entry, now) for entry in entries]
-        turns = self.admission.due(BATCH - len(entries), self.land)
-        events = [*alarms, *self.admission.sort(came, self.state.docs), *turns]
+        turns = self.admission.due(max(BATCH - len(entries), TURNS), self.land)
+        events = [*alarms, *(event for event, _ in turns), *self._at_once(entries, now)]
         if not events and not entries:
             self.land()
             self._rest(now)
             return 0
-        changes = self._decide(events, now)
+        changes = self._decide(events, now, {event.id: since for event, since in turns})
         self._commit(changes, entries[-1].id if entries else None, now, read_on if len(entries) >= MANY else None)
         return len(alarms) + len(entries) + len(turns)
+
+    def _at_once(self, entries: list[Entry], now: float) -> list[Event]:
+        """Those of the events that came which do not have to wait for their turn."""
+        came = [entry.event or _unreadable(entry, now) for entry in entries]
+        if self.admission.tight(len(came)):
+            self._load(("context", event.subject) for event in came if event.source == "crm")
+        return self.admission.sort(came, self.state.docs, now)
 
     def _due(self, now: float) -> list[Event]:
         if self._next_timer is None or self._next_timer > now:
@@ -151,7 +158,7 @@ class Controller:
             for name, at in due
         ]
 
-    def _decide(self, events: Sequence[Event], now: float) -> Changes:
+    def _decide(self, events: Sequence[Event], now: float, waited: Mapping[str, float]) -> Changes:
         """Decide a batch on a copy of what is known; the state itself moves only when Redis has it all."""
         self._load(hint for event in events for hint in self._hints(event))
         batch = Changes()
@@ -160,6 +167,7 @@ class Controller:
             dict(self.state.breakers),
             {record: dict(held) for record, held in self.state.holds.items()},
             {agent: dict(waiting) for agent, waiting in self.state.parked.items()},
+            waited,
         )
         for event in events:
             changes = self._decide_one(ahead, event, now)
@@ -233,24 +241,19 @@ class Controller:
         return {key: self.state.docs[key] for key in absent}
 
     def _commit(self, changes: Changes, cursor: str | None, now: float, read_on: ReadOn | None) -> None:
-        words = together(
-            (*commands(self.state, changes, now), *enqueue_commands(changes.jobs, now), *self.admission.commands())
-        )
+        moved = self.admission.moved(self.state.docs, changes.docs)  # before anything is forgotten
+        words = together((*commands(self.state, changes, now), *enqueue_commands(changes.jobs, now), *moved))
         quiet = not any(event.type in self._heard for event in changes.events)
         self.land()
         self.come = read_on(cursor) if read_on and cursor else []
         if self.come:
             commit = self._courier.submit(self.store.commit, self.lead, words, cursor, now, quiet)
             self._under_way = commit, changes, now
-            self._apply(changes)
+            self.state.apply(changes)
         else:
             self.store.commit(self.lead, words, cursor, now, quiet)
-            self._apply(changes)
+            self.state.apply(changes)
             self._committed(changes, now)
-
-    def _apply(self, changes: Changes) -> None:
-        self.admission.moved(self.state.docs, changes.docs)
-        self.state.apply(changes)
 
     def land(self) -> None:
         """Wait for the commit that is under way, if there is one. Raises what `step` does."""

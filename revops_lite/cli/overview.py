@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from revops_lite.cli import metrics, out, shapes
 from revops_lite.rules import fanout
-from revops_lite.store.lanes import Lanes
+from revops_lite.store.backlog import Backlog
 from revops_lite.store.views import Views
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def gather(installation: Installation) -> dict[str, Any]:
             "caught_up": store.all_decided(),
         },
         "runs_open": dict(Counter(run.state for run in opened)),
-        "events_waiting": Lanes(installation.clients.commands).sizes(),
+        "events_waiting": Backlog(installation.clients.commands).sizes(),
         "parked": {agent: len(keys) for agent, keys in kept.parked.items()},
         "side_effects": store.counted("loads", "intents", "notices"),
         "reviews_pending": dict(Counter(item.reason for item in pending)),
@@ -57,7 +57,7 @@ def show(data: dict[str, Any]) -> None:
         [
             ("controller", state),
             ("open runs", _counted(data["runs_open"])),
-            ("waiting", _counted(data["events_waiting"])),
+            ("backlog", _counted(data["events_waiting"])),
             ("parked", _counted(data["parked"])),
             ("under way", _counted(data["side_effects"])),
             ("for a person", _counted(data["reviews_pending"])),

@@ -35,8 +35,8 @@ def fold(draft: Draft, record: CrmRecord, asked_at: float) -> None:
             after=after.fields[name].value,
         )
     hold_field = draft.rulebook.governance.hold_field
-    if hold_field and hold_field in record.values:
-        _hold_by_field(draft, record.record, hold_field, truthy(record.values[hold_field]))
+    if hold_field and hold_field in record.values:  # by what is known now: what was shown may be older
+        _hold_by_field(draft, record.record, hold_field, truthy(after.fields[hold_field].value))
 
 
 def truthy(value: Any) -> bool:

@@ -68,6 +68,7 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
     if draft.run(id_) is not None:
         return
     deadline = event.time + workflow.deadline if workflow.deadline else None
+    came = draft.state.waited.get(event.id, draft.now)
     record = event.subject if workflow.over is None else ids.itself(workflow.name)
     run = Run(
         id=id_,
@@ -83,7 +84,7 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
         # A workflow is no record of the CRM; a fan-out has its records once they have been swept.
         loaded=workflow.over is None and (not rulebook.has_crm or ids.is_workflow(event.subject)),
         deadline_at=deadline,
-        deadline_missed=deadline is not None and deadline <= draft.now,
+        deadline_missed=deadline is not None and deadline <= came,
         hop=event.hop,
         shadow=shadow,
         seed=_first_values(event),
@@ -94,10 +95,10 @@ def _start(draft: Draft, workflow: WorkflowDef, shadow: bool = False) -> None:
         context = replace(context, known=True, local=rulebook.has_crm)
     draft.put(replace(context, runs={**context.runs, id_: OpenRun(workflow.name, deadline, draft.now)}))
     draft.put(run)
-    if deadline is not None and deadline > draft.now:
+    if deadline is not None and deadline > came:
         draft.timer(f"deadline|{id_}", deadline)
     draft.audit("run.started", who=event.source, record=run.record, run=id_, rule=workflow.name, note=event.id)
-    if run.deadline_missed:  # it came too late to be met: counted, but no reason to wake anyone
+    if run.deadline_missed:  # its event came too late for it to be met: counted, but no reason to wake anyone
         draft.audit("deadline.missed", record=run.record, run=id_, note="before the run could start")
     if run.loaded:
         records.seed(draft, run)

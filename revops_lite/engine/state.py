@@ -53,6 +53,7 @@ class State:
     breakers: dict[str, Breaker] = field(default_factory=dict)
     holds: dict[str, dict[str, Hold]] = field(default_factory=dict)  # record -> field or "*"
     parked: dict[str, dict[str, None]] = field(default_factory=dict)  # agent -> "run|step", oldest first
+    waited: Mapping[str, float] = field(default_factory=dict)  # events of this batch that had to wait -> since when
 
     def apply(self, changes: Changes) -> None:
         """Fold a committed decision in."""

@@ -33,8 +33,8 @@
 | revops:counts:<hour>      | hash   | 35 d                | what the health figures are made of                       |
 | revops:records:<kind>     | zset   | 35 d after a change | hashes of records processed, or reviewed, by when last;   |
 |                           |        |                     | `:<hash>` behind it: only of that workflow                |
-| revops:waiting            | set    | permanent           | types of events that wait until there is room for them    |
-| revops:waiting:<hash>     | list   | permanent           | models.Event: those of one type, in their order           |
+| revops:waiting            | set    | permanent           | names of the lists of events that wait for their turn     |
+| revops:waiting:<hash>     | list   | permanent           | when it was put there, models.Event; oldest first         |
 | revops:poll               | string | permanent           | the CRM poller's cursor                                   |
 
 Text from outside becomes part of a key only as a hash (`digest`).
@@ -108,7 +108,7 @@ def doc(kind: str, id_: str) -> str:
 
 
 def waiting(type_: str) -> str:
-    """Events of one type whose turn has not come."""
+    """Events whose turn has not come; the list is named after the type of its first."""
     return f"{WAITING}:{digest(type_)}"
 
 

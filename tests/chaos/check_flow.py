@@ -78,6 +78,8 @@ def nothing_stays_open(evidence: Evidence) -> Iterator[str]:
         yield f"calls under way: {evidence.calling}"
     if evidence.jobs:
         yield f"RQ still holds {evidence.jobs}"
+    if waiting := [name for name, *_ in evidence.keys if name.startswith("revops:waiting")]:
+        yield f"events still wait for their turn: {waiting}"
     last = evidence.events[-1][0] if evidence.events else evidence.controller.get("cursor")
     if evidence.controller.get("cursor") != last:
         yield f"the cursor stands at {evidence.controller.get('cursor')}, the stream ends at {last}"

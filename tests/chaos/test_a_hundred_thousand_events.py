@@ -136,4 +136,5 @@ def drained(site: Installation) -> bool:
         counts = [client.zcard(f"revops:open:{kind}") for kind in ("runs", "loads", "intents", "notices")]
         cursor = client.hget("revops:controller", "cursor")
         last = client.xrevrange("revops:events", count=1)
+        counts.append(client.exists("revops:waiting"))
     return not any(counts) and bool(last) and last[0][0] == cursor

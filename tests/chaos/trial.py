@@ -34,6 +34,7 @@ from revops_lite.store.store import Store
 
 PATIENCE = 30.0
 LOOK = 1.0  # seconds between two looks whether all that is left has to wait for an hour
+HOURS = 3  # that a scene may have to wait
 SOON = 120.0  # longer than any pause but the gate's
 REST = 100.0  # the writer's pauses between two tries grow to a minute
 
@@ -276,10 +277,11 @@ class Trial:
 
     def rest(self, patience: float = REST) -> bool:
         """Let it work until nothing is left to do. False where it does not come to rest: a finding of its own."""
-        code = self._ended(self.up("--until-idle"), patience)
-        while code is None and self._waits_for_the_hour():
-            self.shift_clock(days=1 / 24)
+        for hours in range(HOURS + 1):
             code = self._ended(self.up("--until-idle"), patience)
+            if code is not None or hours == HOURS or not self._waits_for_the_hour():
+                break
+            self.shift_clock(days=1 / 24)
         if code != 0:
             self.note("restless", code=code, said=self.children[-1].said()[-2000:])
         return code == 0
@@ -305,6 +307,7 @@ class Trial:
         time after a fault: the gate makes them wait, as is promised."""
         with self.redis.client() as client, contextlib.suppress(RedisError):
             left = [client.zcard(f"revops:open:{kind}") for kind in ("loads", "notices")]
+            left += [client.exists("revops:waiting"), not Store(client).all_decided()]
             intents = client.zrange("revops:open:intents", 0, -1)
             if any(left) or not intents or client.zcard("rq:wip:agents") or client.llen("rq:queue:agents"):
                 return False
