@@ -186,7 +186,8 @@ def one_decision_per_item(facts: Facts) -> Iterator[str]:
 
 
 def a_rollback_restores_or_asks(facts: Facts) -> Iterator[str]:
-    """I7: the before-image is back, by one line in the log, or a person is asked and the value is untouched."""
+    """I7: the before-image is back, by one line in the log, or a person is asked and the value is untouched. What a
+    write had undone may be rolled back with it: then the value from before both stands already."""
     back = defaultdict(list)
     for write in facts.docs["write"].values():
         for id_ in write["undoes"]:
@@ -203,7 +204,9 @@ def a_rollback_restores_or_asks(facts: Facts) -> Iterator[str]:
             continue
         if write["state"] == "applied" and id_ not in asked and not any(one["id"] in asked for one in back[id_]):
             yield f"{id_} was to be rolled back: neither done nor asked: {write}"
-        if write["state"] == "rolled_back" and not reached and write["before"] != write["after"]:
+        undone = (facts.docs["write"].get(one, {}) for one in write["undoes"])
+        stands = any(one.get("state") == "rolled_back" and one["before"] == write["after"] for one in undone)
+        if write["state"] == "rolled_back" and not reached and not stands and write["before"] != write["after"]:
             yield f"{id_} is rolled back, and nothing went out: {write}, {back[id_]}"
 
 
