@@ -187,7 +187,8 @@ def one_decision_per_item(facts: Facts) -> Iterator[str]:
 
 def a_rollback_restores_or_asks(facts: Facts) -> Iterator[str]:
     """I7: the before-image is back, by one line in the log, or a person is asked and the value is untouched. What a
-    write had undone may be rolled back with it: then the value from before both stands already."""
+    write had undone may be rolled back with it, and so may several that lead back to the value from before them all:
+    then that stands already."""
     back = defaultdict(list)
     for write in facts.docs["write"].values():
         for id_ in write["undoes"]:
@@ -195,6 +196,7 @@ def a_rollback_restores_or_asks(facts: Facts) -> Iterator[str]:
     asked = {item["write"] for item in facts.docs["review"].values()}
     items = [item for item in facts.docs["review"].values() if item["reason"] == "rollback"]
     about = {(item["record"], item["field"]) for item in items}  # a chain of writes is one question, by its newest
+    idle: dict[tuple[str, str], list[Doc]] = defaultdict(list)  # rolled back, and nothing went out for it
     for id_ in {id_ for several in facts.said.rollbacks for id_ in several}:
         write = facts.docs["write"].get(id_)
         if write is None or write["state"] not in ("applied", "rolled_back"):
@@ -207,7 +209,10 @@ def a_rollback_restores_or_asks(facts: Facts) -> Iterator[str]:
         undone = (facts.docs["write"].get(one, {}) for one in write["undoes"])
         stands = any(one.get("state") == "rolled_back" and one["before"] == write["after"] for one in undone)
         if write["state"] == "rolled_back" and not reached and not stands and write["before"] != write["after"]:
-            yield f"{id_} is rolled back, and nothing went out: {write}, {back[id_]}"
+            idle[write["record"], write["field"]].append(write)
+    for writes in idle.values():
+        if Counter(repr(one["before"]) for one in writes) != Counter(repr(one["after"]) for one in writes):
+            yield f"rolled back, and nothing went out: {writes}"
 
 
 def the_context_is_what_the_crm_holds(facts: Facts) -> Iterator[str]:
