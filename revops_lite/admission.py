@@ -93,8 +93,10 @@ class Admission:
                         break  # the list in Redis still begins with what this commit takes
                     land()
                     line.head.extend(self._backlog.head(name, AHEAD))
-                if not line.head or self._room(line.head[0][0].type) <= 0:
-                    break  # nothing there: Redis has been emptied, as the next commit will find out
+                if not line.head:
+                    break  # Redis has been emptied, as the next commit will find out
+                if self._room(line.head[0][0].type) <= 0:
+                    break
                 event, since = line.head.popleft()
                 self._taken[name] += 1
                 self._note(event.subject, name, -1)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lead import STEPS, Values, lead
-from measure import Traffic, cpu_seconds, megabytes
+from measure import Peak, Traffic, cpu_seconds, megabytes
 from peers import Base, Place
 
 
@@ -94,11 +94,12 @@ class Measured:
         """The same load, few and many at once, and whether many finished runs are felt afterwards."""
         few = self.bulk(self.task.many)
         then = self.alone(self.task.alone)
-        many = self.bulk(self.task.growth)
+        with Peak(self.peer.processes) as peak:
+            many = self.bulk(self.task.growth)
         later = self.alone(self.task.alone)
         return {
             "few": {**few, "p50_ms": then["p50_ms"]},
-            "many": {**many, "p50_ms": later["p50_ms"]},
+            "many": {**many, "p50_ms": later["p50_ms"], "peak_mb": peak.mb},
             "again": self.bulk(self.task.many),
         }
 
@@ -106,11 +107,9 @@ class Measured:
         leads = list(islice(self.leads, count))
         began = time.perf_counter()
         self.peer.submit_in_batches(leads)
-        queued = megabytes(self.peer.processes())
         self.peer.wait(count)
         took = time.perf_counter() - began
-        figures = {"count": count, "ms_each": round(took * 1000 / count, 3)}
-        return {**figures, "queued_mb": queued, "mb": megabytes(self.peer.processes())}
+        return {"count": count, "ms_each": round(took * 1000 / count, 3), "mb": megabytes(self.peer.processes())}
 
 
 class Traffics:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,28 @@ def cpu_seconds(roots: Iterable[int]) -> float:
             continue
         ticks += int(after_name[11]) + int(after_name[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+class Peak:
+    """The most memory that was seen inside a `with` block."""
+
+    def __init__(self, roots: Callable[[], list[int]], every: float = 0.5) -> None:
+        self.mb = 0.0
+        self._roots, self._every = roots, every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self) -> None:
+        while not self._over.wait(self._every):
+            self.mb = max(self.mb, megabytes(self._roots()))
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 class Traffic:

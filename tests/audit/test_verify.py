@@ -345,7 +345,7 @@ def test_a_trail_may_be_verified_while_it_is_written(tmp_path: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        reports = [verify(bench.folder, KEY, [], bench.stream.after("0-0"), 0.0) for _ in range(15)]
+        reports = [verify(bench.folder, KEY, [], bench.stream.after("0-0"), 0.0) for _ in range(40)]
     finally:
         stop.set()
         writer.join()

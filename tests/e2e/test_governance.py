@@ -128,7 +128,7 @@ def test_a_held_record_is_never_written_whenever_the_hold_came(site: Installatio
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_bad_agent_is_undone_where_nobody_has_corrected_it(site: Installation, killed: bool) -> None:
-    count, corrected = (10_000, 37) if LONG else (300, 13)
+    count, corrected = (10_000, 37) if LONG else (600, 37)
     site.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]}, threads=16)
     site.agent("enrichment", SAYS)
     leads = [f"l{n}" for n in range(count)]
