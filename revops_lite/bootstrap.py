@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -184,11 +183,8 @@ def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
     os.chdir(settings.root)
     installation.until_closed(host_log(fleet.logs / "agents.log"))
     installation.until_closed(agents_to_log())
-    nudge = Nudge(fleet.groups)
-    parts.controller.after_commit.append(nudge.committed)
     host = Host(
         work,
-        nudge.peek,
         name=f"{fleet.node}.{os.getpid()}.0",
         queues=list(fleet.groups),
         agents=fleet.agents,
@@ -196,8 +192,15 @@ def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
         isolated=[names.isolated(queue) for queue in fleet.groups],
         recycle=False,
     )
+    parts.controller.after_commit.append(partial(_ring, host))
     parts.on_start.append(host.start)
     parts.on_stop.append(host.stop)
+
+
+def _ring(host: Host, changes: Changes) -> None:
+    """The host in this process need not wait for Redis to say that jobs have come."""
+    for queue in {job.queue for job in changes.jobs}:
+        host.ring(queue)
 
 
 def run_worker(installation: Installation) -> None:
@@ -217,27 +220,6 @@ def run_worker(installation: Installation) -> None:
     while not stopping.wait(SUPERVISE_EVERY):
         supervisor.tick(time.time())
     supervisor.stop()
-
-
-class Nudge:
-    """Wakes the host in this process when a commit has brought jobs: nobody has to wait at Redis for them.
-
-    What comes back to a queue in another way (a recovery) the host finds within a second.
-    """
-
-    def __init__(self, queues: Iterable[str]) -> None:
-        self._come = {name: threading.Event() for queue in queues for name in (queue, names.isolated(queue))}
-
-    def committed(self, changes: Changes) -> None:
-        for queue in {job.queue for job in changes.jobs}:
-            self._come[queue].set()
-
-    def peek(self, queue: str, timeout: float) -> bool:
-        come = self._come[queue]
-        if not come.wait(timeout):
-            return False
-        come.clear()
-        return True
 
 
 class Pulse:

@@ -28,6 +28,7 @@ from revops_lite.config import import_from
 from revops_lite.errors import QueueError, RevopsError
 from revops_lite.host.pool import Host
 from revops_lite.host.prints import agents_to_log
+from revops_lite.queue.bell import Bell
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.store.client import Clients
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
@@ -69,17 +70,19 @@ def run(given: Mapping[str, Any], stop: threading.Event) -> int:
         work = WorkQueue(clients.commands, sink, PAUSED)
         host = Host(
             work,
-            partial(work.peek, clients.blocking()),
             name=given["name"],
             queues=given["queues"],
             agents=given["agents"],
             threads=given["threads"],
         )
+        bell = Bell(clients.pubsub(), given["queues"], host.ring)
         host.start()
+        bell.start()
         while not stop.wait(0.5) and not host.exhausted:
             if 0 < given.get("memory_mb", 0) < megabytes():
                 host.wear_out(f"it holds more than {given['memory_mb']} MB ([workers] memory_mb)")
         recycle = host.exhausted and not stop.is_set()
+        bell.stop()
         clean = host.stop(None if recycle else GRACE)
     log.info("host %s ends%s%s", given["name"], " to be replaced" if recycle else "", "" if clean else "; work is left")
     return RECYCLE if recycle else 0

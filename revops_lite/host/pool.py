@@ -1,8 +1,8 @@
 """The agent host: threads that claim steps, call their agents and report, in a process of its own or in `up`'s.
 
 Threads: one dispatcher claims up to the number of free slots; each slot calls one agent at a time; a watchdog ends
-calls that take too long; a reporter ends jobs in batches; a pulse says that they live; one waiter per queue blocks
-while there is nothing to do. What is claimed stays in `_held` until its ending has been reported.
+calls that take too long; a reporter ends jobs in batches; a pulse says that they live. While there is nothing to do
+the dispatcher waits for whoever calls `ring`. What is claimed stays in `_held` until its ending has been reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 from revops_lite.errors import AgentError, BusError, QueueError, RevopsError
 from revops_lite.host.call import Outcome, call
@@ -39,15 +39,8 @@ log = logging.getLogger(__name__)
 PULSE = 5.0  # seconds between heartbeats
 REPORT = 30.0  # seconds at most for the last reports
 PAUSE = 0.5  # seconds before Redis is asked again after it did not answer
-ENOUGH = 3  # claims in vain, one after the other, until a queue that is not empty is asked less often
-IDLE = 1.0  # seconds of one blocking wait
+IDLE = 1.0  # seconds after which queues are asked although nobody has rung
 ASK = 0.25  # seconds between two looks for suspects while others run
-
-
-class Peek(Protocol):
-    """Waits until a queue has a job, at most `timeout` seconds, without taking it. Raises BusError."""
-
-    def __call__(self, queue: str, timeout: float) -> bool: ...
 
 
 class Host:
@@ -60,7 +53,6 @@ class Host:
     def __init__(
         self,
         work: WorkQueue,
-        peek: Peek,
         *,
         name: str,
         queues: Sequence[str],
@@ -72,7 +64,6 @@ class Host:
     ) -> None:
         self.name = name
         self._work = work
-        self._peek = peek
         self._queues = tuple(queues)
         self._isolated = tuple(isolated)
         self._agents = dict(agents)
@@ -96,9 +87,7 @@ class Host:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._idle = threading.Event()
-        self._armed = {queue: threading.Event() for queue in self._card.queues}
-        self._in_vain = 0  # claims in a row that brought nothing
-        self._dry = False  # the last claim left nothing that may be claimed: whoever waits will tell of more
+        self._dry = False  # the last claim left nothing that may be claimed, and nobody has rung since
         self._reporter = Reporter(work, name, clock, self._reported)
         self._watchdog = Watchdog(self._abandon, max(4, threads // 4))
 
@@ -111,8 +100,6 @@ class Host:
         self._watchdog.start()
         for _ in range(self._threads):
             self._thread(self._serve, "slot")
-        for queue in self._card.queues:
-            self._thread(partial(self._wait, queue), f"wait-{queue}")
         self._thread(self._pulse, "pulse")
         self._thread(self._dispatch, "dispatch")
 
@@ -175,6 +162,13 @@ class Host:
 
     # ---- claiming -----------------------------------------------------------------------------------------------
 
+    def ring(self, queue: str) -> None:
+        """Jobs may have come to this queue: look at once. Callable from any thread, and once too often."""
+        if queue in self._isolated:
+            self._ask_at = 0.0
+        self._dry = False
+        self._wake.set()
+
     def _dispatch(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
@@ -184,13 +178,8 @@ class Host:
                 log.warning("%s", error)
                 self._stopping.wait(PAUSE)
                 continue
-            if claimed is not None:
-                self._in_vain = 0 if claimed else self._in_vain + 1
-                if not self._dry:
-                    continue
-                for armed in self._armed.values():
-                    armed.set()
-            self._wake.wait(IDLE)
+            if claimed is None or self._dry:
+                self._wake.wait(IDLE)
 
     def _claim(self) -> list[Claim] | None:
         """As many as there are free slots; a suspect only into an empty host, and nothing beside it.
@@ -206,7 +195,7 @@ class Host:
         return self._take(self._queues, free)
 
     def _suspects(self) -> bool:
-        """Whether isolated jobs wait; asked at most every `ASK` seconds, or when a waiter has seen one."""
+        """Whether isolated jobs wait; asked at most every `ASK` seconds, or when one has come."""
         if self._isolated and time.monotonic() >= self._ask_at:
             self._suspected = self._work.waiting(self._isolated) > 0
             self._ask_at = 0.0 if self._suspected else time.monotonic() + ASK
@@ -229,23 +218,6 @@ class Host:
         for claim in claimed:
             self._inbox.put(claim)
         return claimed
-
-    def _wait(self, queue: str) -> None:
-        """Block until the queue has something, whenever the dispatcher has found nothing."""
-        armed = self._armed[queue]
-        while not self._stopping.is_set():
-            if not armed.wait(IDLE):
-                continue
-            try:
-                if self._peek(queue, IDLE):
-                    armed.clear()
-                    if self._in_vain > ENOUGH:  # it holds what nobody may claim: no reason to ask without a breath
-                        self._stopping.wait(PAUSE)
-                    if queue in self._isolated:
-                        self._ask_at = 0.0
-                    self._wake.set()
-            except BusError:
-                self._stopping.wait(PAUSE)
 
     # ---- calling ------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,7 @@ def enqueue_commands(jobs: Sequence[Job], now: float) -> Iterator[tuple[Any, ...
         each = [word for job in mine for word in (names.job(job.id), *_own(job))]
         yield ("HSETS", QUEUED_TTL, len(OWN), *OWN, len(shared) // 2, *shared, *each)
         yield ("SADD", names.QUEUES, names.queue(queue))
+        yield ("PUBLISH", names.queue(queue), queue)
         for job in mine:
             yield ("RPUSH", names.queue(queue), job.id)
 

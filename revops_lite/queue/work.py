@@ -16,7 +16,6 @@ from typing import Any
 from msgspec import Struct
 from redis import Redis
 
-from revops_lite.errors import BusError
 from revops_lite.models import Event
 from revops_lite.queue import names
 from revops_lite.queue.jobs import FAILURE_TTL, RESULT_TTL, SPENT, stamp
@@ -163,19 +162,6 @@ class WorkQueue:
             ]
             args += [claim.job_id, claim.execution, names.job(claim.job_id)]
         return [execution.decode() for execution in self._heartbeat(keys, args)]
-
-    def peek(self, blocking: Redis, queue: str, timeout: float) -> bool:
-        """Wait until the queue has a job, at most `timeout` seconds. The job stays where it is.
-
-        `blocking` is a client without socket timeout. The list's head is moved onto itself, so that at no moment
-        a job is outside its list.
-        """
-        key = names.queue(queue)
-        try:
-            with bus_errors():
-                return blocking.blmove(key, key, timeout, "LEFT", "LEFT") is not None  # type: ignore[arg-type]
-        except (ValueError, AttributeError) as error:  # redis-py, when another thread has closed the connection
-            raise BusError("the connection was closed") from error
 
     def waiting(self, queues: Sequence[str]) -> int:
         """How many jobs wait in these queues."""

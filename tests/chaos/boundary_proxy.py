@@ -12,13 +12,15 @@ Each such command is a *boundary*. A `Strike` names one by its number and says w
 | delay        | the command waits for `seconds`                                                            |
 | call         | the proxy calls `then()` first, then goes on: something else happens right before          |
 
-Reads are no boundaries: a crash at one leaves what the boundary before it has left.
+Reads are no boundaries: a crash at one leaves what the boundary before it has left. Nor is what a subscriber hears: it
+is lost with its connection, as in life.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -33,7 +35,7 @@ HOWS = ("kill before", "kill after", "cut before", "reply lost", "half a reply",
 READS = frozenset(
     b"GET MGET HGET HMGET HGETALL HLEN HEXISTS HKEYS ZRANGE ZRANGEBYSCORE ZCARD ZSCORE ZCOUNT XRANGE XREVRANGE XLEN "
     b"XREAD XINFO LRANGE LLEN LINDEX SMEMBERS SISMEMBER SCARD EXISTS TTL TYPE SCAN KEYS INFO PING CONFIG HELLO CLIENT "
-    b"AUTH SELECT SCRIPT BLMOVE DBSIZE MEMORY COMMAND EVAL_RO EVALSHA_RO SUBSCRIBE UNSUBSCRIBE TIME ECHO".split()
+    b"AUTH SELECT SCRIPT DBSIZE MEMORY COMMAND EVAL_RO EVALSHA_RO SUBSCRIBE UNSUBSCRIBE TIME ECHO".split()
 )
 
 
@@ -105,8 +107,9 @@ class Proxy:
 
     def _exchange(self, talk: _Talk) -> None:
         """One or several commands that came together, one after the other, and then their replies."""
-        replies = b""
+        replies, subscribed = b"", False
         for raw, words in talk.requests():
+            subscribed = subscribed or words[0].upper() == b"SUBSCRIBE"
             strike = self._count(words)
             if strike is not None:
                 self._before(strike, talk)
@@ -116,6 +119,8 @@ class Proxy:
                 self._after(strike, talk, reply)
             replies += reply
         talk.client.sendall(replies)
+        if subscribed:
+            talk.listen()
 
     def _count(self, words: list[bytes]) -> Strike | None:
         with self._lock:
@@ -186,6 +191,15 @@ class _Talk:
             self._answered += _received(self.server)
         reply, self._answered = self._answered[:end], self._answered[end:]
         return reply
+
+    def listen(self) -> None:
+        """From now on the server speaks without being asked."""
+        self.client.sendall(self._answered)
+        self._answered = b""
+        while True:
+            for side in select.select([self.client, self.server], [], [])[0]:
+                other = self.server if side is self.client else self.client
+                other.sendall(_received(side))
 
 
 def kill(pid: int) -> None:

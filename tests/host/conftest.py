@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from redis import Redis
 from enqueued import enqueue
 from revops_lite.host import Host
 from revops_lite.models import Event, Job
+from revops_lite.queue.bell import Bell
 from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.store.client import Clients
@@ -156,17 +156,19 @@ def until() -> Callable[..., Any]:
 def host(work: WorkQueue, real_clients: Clients, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes and starts in-process hosts."""
     monkeypatch.syspath_prepend(str(root))
-    made: list[Host] = []
+    made: list[tuple[Host, Bell]] = []
 
     def make(threads: int = 4, queues: tuple[str, ...] = ("agents",), **more: Any) -> Host:
-        peek = partial(work.peek, real_clients.blocking())
-        one = Host(work, peek, name=f"n.1.{len(made)}", queues=queues, agents=ENTRIES, threads=threads, **more)
+        one = Host(work, name=f"n.1.{len(made)}", queues=queues, agents=ENTRIES, threads=threads, **more)
+        bell = Bell(real_clients.pubsub(), [*queues, *more.get("isolated", ())], one.ring)
         one.start()
-        made.append(one)
+        bell.start()
+        made.append((one, bell))
         return one
 
     yield make
-    for one in made:
+    for one, bell in made:
+        bell.stop()
         one.stop(0.1)
 
 

@@ -17,7 +17,7 @@ from rq.queue import Queue
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from revops_lite.host.pool import ENOUGH, PAUSE
+from revops_lite.host.pool import IDLE
 from revops_lite.host.prints import agents_to_log
 from revops_lite.models import Event, Job
 from revops_lite.queue.recovery import Recovery
@@ -210,9 +210,19 @@ def test_a_queue_that_holds_only_what_may_not_be_claimed_is_asked_with_a_breath(
     put(2)
     one = host()
     until(told)
-    until(lambda: one._in_vain > ENOUGH)
-    begun = time.monotonic()
-    until(lambda: one._in_vain > ENOUGH + 3)
-    assert time.monotonic() - begun > PAUSE
+    before, begun = one._claims_made, time.monotonic()
+    until(lambda: one._claims_made > before + 2)
+    assert time.monotonic() - begun > IDLE
     put(3)
+    until(lambda: len(told()) == 2)
+
+
+def test_a_job_of_which_nobody_tells_is_found_all_the_same(
+    host: Any, put: Put, told: Told, until: Any, real_redis: Redis
+) -> None:
+    """The message that it has come was lost."""
+    host()
+    put(1)
+    until(told)
+    real_redis.rpush("rq:queue:agents", put(2, queue="elsewhere").id)
     until(lambda: len(told()) == 2)

@@ -8,7 +8,7 @@
 --       keys  10 of executions keys  11 head and 12 tail of a worker's executions key  then names of dead workers
 -- Returns {moved, poison}: moved = {{job id, from, to}, ...}, poison = {{job id, execution id, queue, data}, ...}.
 -- Poison stays in flight, so that the caller ends it with FINISH; until then each call names it again.
--- Told: nobody.
+-- Told: the hosts that serve a queue, on the channel named as its list.
 
 local before, blame, limit, beginning = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4]
 local suffix, queue_prefix, started_prefix, job_prefix = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -75,6 +75,7 @@ for _, one in ipairs(found) do
                'recoveries', count)
     redis.call('SADD', KEYS[1], queue_prefix .. to)
     redis.call(alone and 'RPUSH' or 'LPUSH', queue_prefix .. to, one.job)
+    redis.call('PUBLISH', queue_prefix .. to, to)
     moved[#moved + 1] = {one.job, one.queue, to}
   end
 end
