@@ -22,8 +22,9 @@ def loaded(code: str) -> set[str]:
     [
         ("import revops_lite", 85, {"redis", "rq", "typer", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
         (HELP, 170, {"redis", "rq", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
+        ("import revops_lite.bootstrap", 560, {"typer", "httpx", "rich", "jinja2"}),
     ],
-    ids=["import revops_lite", "revops --help"],
+    ids=["import revops_lite", "revops --help", "what `revops up` is made of"],
 )
 def test_little_is_loaded(code: str, most: int, heavy: set[str]) -> None:
     modules = loaded(code) - loaded("pass")
