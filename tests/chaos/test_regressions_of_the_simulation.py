@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from revops_lite.models import Review, Write
+from simulated_checks import a_rollback_restores_or_asks
 from simulated_crm import KINDS
 from simulated_play import Play, answer
 
@@ -248,3 +249,18 @@ def test_who_is_told_to_stop_before_it_has_caught_up_lets_nobody_act(play: Play)
     process.writer.tick(play.world.clock())
     assert process.writer.idle()
     at_rest(play)
+
+
+@kinds
+def test_writes_that_lead_back_to_the_first_value_are_rolled_back_without_a_call(play: Play) -> None:
+    for value in ("one", "two", "at first"):
+        seen(play, industry=(value, 0.95))
+        play.settle()
+    called = len(play.world.crm.calls)
+    play.roll_back(list(writes(play).values()))
+    at_rest(play)
+    assert {str(write.state) for write in writes(play).values()} == {"rolled_back"}
+    assert len(play.world.crm.calls) == called
+    play.said.rollbacks[0].pop()
+    [objection] = a_rollback_restores_or_asks(play.facts())
+    assert "nothing went out" in objection, "those that do not lead back are no such chain"
