@@ -13,7 +13,7 @@ from revops_lite.queue import names
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0  # seconds of one wait, after which it looks whether it is to end
+LOOK = 0.1  # seconds of one wait, after which it looks whether it is to end: redis-py has no other way
 PAUSE = 0.5  # seconds before the next try while Redis does not answer
 
 
@@ -34,8 +34,9 @@ class Bell:
         self._thread.start()
 
     def stop(self) -> None:
-        """The thread ends within a second, and is not waited for."""
+        """Ring no more, and give the connection back; where Redis does not answer, nobody waits for that."""
         self._stopping.set()
+        self._thread.join(1.0)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -43,10 +44,11 @@ class Bell:
                 self._pubsub.subscribe(*self._queues)
                 while not self._stopping.is_set():
                     self._hear()
-            except (RedisError, OSError, ValueError, AttributeError) as error:  # the last two: closed while we read
+            except (RedisError, OSError) as error:
                 log.debug("no bell: %s", error)
                 self._pubsub.reset()
                 self._stopping.wait(PAUSE)
+        self._pubsub.close()
 
     def _hear(self) -> None:
         message = self._pubsub.get_message(timeout=LOOK)

@@ -60,8 +60,9 @@ SPENT = zlib.compress(to_json((FUNCTION, None, (), {})))
 
 
 def enqueue_commands(jobs: Sequence[Job], now: float) -> Iterator[tuple[Any, ...]]:
-    """Commands, with HSETS of the commit script among them, that put jobs at the end of their queues. `now` in epoch
-    seconds. The hash of a job has, of what `rq.job.Job.to_dict` writes, all that is not empty."""
+    """Commands, with HSETS of the commit script among them, that put jobs at the end of their queues, and tell it on
+    the queues' channels. `now` in epoch seconds. The hash of a job has, of what `rq.job.Job.to_dict` writes, all that
+    is not empty."""
     at = stamp(now)
     always = {"created_at": at, "enqueued_at": at, "result_ttl": RESULT_TTL, "failure_ttl": FAILURE_TTL}
     for queue in dict.fromkeys(job.queue for job in jobs):

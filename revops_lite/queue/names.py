@@ -16,7 +16,7 @@ ISOLATED = "-isolated"  # a queue for suspects: one at a time, alone in its host
 
 
 def queue(name: str) -> str:
-    """List of job ids, oldest first."""
+    """List of job ids, oldest first; and the channel on which its name is published when jobs have come."""
     return f"{Queue.redis_queue_namespace_prefix}{name}"
 
 

@@ -26,14 +26,17 @@ SINK = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
 @pytest.fixture
 def rung(real_redis: Redis, real_clients: Clients) -> Iterator[SimpleQueue[str]]:
     """What was rung for, after the two subscriptions."""
-    assert real_redis.pubsub_numsub(names.queue("agents"))[0][1] == 0, "no other bell is left"
     heard: SimpleQueue[str] = SimpleQueue()
     bell = Bell(real_clients.pubsub(), QUEUES, heard.put)
     bell.start()
     assert {heard.get(timeout=30), heard.get(timeout=30)} == set(QUEUES)
     yield heard
     bell.stop()
-    bell._thread.join(30)
+    assert subscribers(real_redis) == 0
+
+
+def subscribers(redis: Redis) -> int:
+    return int(redis.pubsub_numsub(names.queue("agents"))[0][1])
 
 
 def put(redis: Redis) -> None:
@@ -64,11 +67,12 @@ def test_after_a_lost_connection_it_rings_since_something_may_have_been_missed(
     assert rung.get(timeout=30) == "agents"
 
 
-def test_it_ends_when_it_is_stopped(real_clients: Clients) -> None:
+def test_it_ends_when_it_is_stopped_and_gives_its_connection_back(real_redis: Redis, real_clients: Clients) -> None:
     heard: SimpleQueue[str] = SimpleQueue()
     bell = Bell(real_clients.pubsub(), QUEUES, heard.put)
     bell.start()
     heard.get(timeout=30)
+    assert subscribers(real_redis) == 1
     bell.stop()
-    bell._thread.join(30)
     assert not bell._thread.is_alive()
+    assert subscribers(real_redis) == 0
