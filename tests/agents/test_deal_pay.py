@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,3 +236,27 @@ def test_a_deal_that_cannot_be_computed_warns_and_says_why(change: dict[str, Any
     found = verdict(change)
     assert found["status"] == "warn"
     assert why in found["reason"]
+
+
+def test_what_has_been_won_already_counts_towards_quota_and_tiers(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        'version = "1"\ncurrency = "USD"\nquota = "1000"\nrate = "0.10"\n'
+        'accelerators = [{ from = "1", rate = "0.15" }]\n'
+        "periods = [{ start = 2026-04-01, end = 2026-06-30 }]\n"
+    )
+    closed = tmp_path / "closed.csv"
+    closed.write_text(
+        "id,dealstage,amount,closedate,hubspot_owner_id\n"
+        "7,closedwon,900,2026-04-02,ana\n"
+        "3,closedlost,5000,2026-04-02,ana\n"
+        "1,closedwon,700,2026-04-02,ana\n"  # the deal itself: what is under review goes before the file
+        "4,closedwon,much,2026-04-03,ben\n"
+    )
+    alone = verdict({"dealstage": "proposal", "amount": "200"}, plan=str(plan))
+    assert alone["reason"] == "with it the payout changes by ana +20.00 USD (plan 1)"
+    beside = verdict({"dealstage": "proposal", "amount": "200"}, plan=str(plan), closed_deals=str(closed))
+    assert beside["reason"] == (  # 100 x 0.10 + 100 x 0.15
+        "with it the payout changes by ana +25.00 USD; closed deals that are not counted: 1, "
+        "such as deal:4: the amount cannot be read (plan 1)"
+    )
