@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace as struct_replace
 
 Noun = TypeVar("Noun")
+MASK = "•••"  # in place of a sensitive field's value
 
 
 def same(one: Any, other: Any) -> bool:

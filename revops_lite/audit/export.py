@@ -11,9 +11,10 @@ from msgspec.structs import asdict
 
 from revops_lite.clean import csv_cell, json_line
 from revops_lite.models import AuditEntry
+from revops_lite.rules.masking import without
 from revops_lite.times import stamp
+from revops_lite.values import MASK
 
-MASK = "•••"
 COLUMNS = ("seq", "id", *AuditEntry.__struct_fields__)
 
 
@@ -33,7 +34,7 @@ def masked(entry: AuditEntry, sensitive: Callable[[str], bool]) -> dict[str, Any
     them word by word. A sensitive field that an agent paraphrases in its own words is beyond this.
     """
     kind = (entry.record or "").partition(":")[0]
-    hidden: list[str] = []
+    hidden: list[Any] = []
 
     def shown(value: Any) -> Any:
         if entry.field is not None:
@@ -45,11 +46,11 @@ def masked(entry: AuditEntry, sensitive: Callable[[str], bool]) -> dict[str, Any
     def cover(value: Any) -> Any:
         if value is None:
             return None
-        hidden.append(str(value))
+        hidden.append(value)
         return MASK
 
     before, after = shown(entry.before), shown(entry.after)
-    rule, note = _without(entry.rule, hidden), _without(entry.note, hidden)
+    rule, note = without(entry.rule, hidden), without(entry.note, hidden)
     return {**asdict(entry), "at": stamp(entry.at), "before": before, "after": after, "rule": rule, "note": note}
 
 
@@ -71,10 +72,3 @@ def write_csv(out: TextIO, rows: Iterable[dict[str, Any]]) -> int:
         table.writerow([csv_cell(row[name]) for name in COLUMNS])
         number += 1
     return number
-
-
-def _without(text: str, hidden: list[str]) -> str:
-    for value in sorted(hidden, key=len, reverse=True):
-        if len(value) > 2:
-            text = text.replace(value, MASK)
-    return text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
 from revops_lite.engine import effects, fields, ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Flag, OpenFlag, OutNotice, Run, Step, Write, WriteState
-from revops_lite.rules import dedupe
+from revops_lite.rules import dedupe, masking
 from revops_lite.values import replace
 
 BODY_KEPT = 1_000_000
@@ -148,7 +149,9 @@ def _news(draft: Draft, to: str, about: list[tuple[str, str]]) -> list[str]:
 
 
 def tell(draft: Draft, run: Run, agent: str, to: str, subject: str, body: str, key: str, report: str = "") -> Run:
-    """A notice goes out once per key and window, whoever raises it."""
+    """A notice goes out once per key and window, whoever raises it, and without the values of sensitive fields."""
+    hidden = list(_sensitive(draft, run))
+    subject, body = masking.without(subject, hidden), masking.without(body, hidden)
     key = key or f"{agent}|{run.record}|{subject}"
     id_ = ids.notice_id(key)
     known = draft.notice(id_)
@@ -158,3 +161,18 @@ def tell(draft: Draft, run: Run, agent: str, to: str, subject: str, body: str, k
     draft.put(OutNotice(id_, key, to, subject[:500], body[:BODY_KEPT], draft.now, run.id, report=report))
     draft.audit("notice.planned", who=agent, record=run.record, run=run.id, note=subject)
     return replace(run, effects=(*run.effects, id_))
+
+
+def _sensitive(draft: Draft, run: Run) -> Iterator[Any]:
+    """What stands in, or is proposed for, sensitive fields of the records that the call was about."""
+    fields = [name for name, rules in draft.rulebook.governance.fields.items() if rules.sensitive]
+    if not fields:
+        return
+    records = [run.record, *run.members, *(record for several in run.related.values() for record in several)]
+    draft.need("context", records)
+    for record in records:
+        context, kind = draft.context(record), record.partition(":")[0]
+        standing = [(name, field.value) for name, field in context.fields.items()]
+        for name, value in standing + [(name, one.value) for name, one in context.proposed.items()]:
+            if f"{kind}.{name}" in fields and value is not None:
+                yield value

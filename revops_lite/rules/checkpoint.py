@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from math import isfinite, isnan
@@ -14,6 +14,7 @@ from msgspec import Struct, json
 from pydantic import BaseModel, ValidationError
 
 from revops_lite.policy import FieldPolicy
+from revops_lite.values import MASK
 
 MAX_BYTES = 1_000_000  # of all values as JSON
 CERTAINLY_FEW = MAX_BYTES // 32  # parts and letters of which each takes 26 bytes at most as JSON
@@ -41,20 +42,22 @@ def check(
     """Validate one proposal for a record of `kind`, strictly: nothing is coerced that JSON can tell apart.
 
     `fields` are the field rules by "kind.field". A value of None is not proposed. Without any value there is nothing
-    to check. With a problem, `values` is empty. Each problem is one printable line. Never raises.
+    to check. With a problem, `values` is empty. Each problem is one printable line, without a sensitive field's value.
+    Never raises.
     """
+    hidden = frozenset(name for name in values if (rules := fields.get(f"{kind}.{name}")) and rules.sensitive)
     proposed = {str(name): value for name, value in values.items() if value is not None}
     problems = _undeclared(proposed, schema)
     if schema is None or not proposed:
         return _refused(problems) if problems else Checked({}, ())
     declared = {name: value for name, value in proposed.items() if name in fields_of(schema)}
-    unfit = _unfit(declared)
+    unfit = _unfit(declared, hidden)
     problems += unfit.values()
     found: dict[str, Any] = {}
     if "" not in unfit:
         fit = {name: value for name, value in declared.items() if name not in unfit}
-        found, complaints = _validated(fit, schema, frozenset(unfit))
-        problems += [*complaints, *_unfit(found).values(), *_out_of_bounds(found, fields, kind)]
+        found, complaints = _validated(fit, schema, frozenset(unfit), hidden)
+        problems += [*complaints, *_unfit(found, hidden).values(), *_out_of_bounds(found, fields, kind)]
     return _refused(problems) if problems else Checked(found, ())
 
 
@@ -82,7 +85,7 @@ def _undeclared(values: Mapping[str, Any], schema: type[BaseModel] | None) -> li
 # ---- plain JSON --------------------------------------------------------------------------------------------------
 
 
-def _unfit(values: Mapping[str, Any]) -> dict[str, str]:
+def _unfit(values: Mapping[str, Any], hidden: Set[str]) -> dict[str, str]:
     """Problems by field; under "" when all of it together is too large."""
     problems: dict[str, str] = {}
     budget = MAX_BYTES
@@ -90,7 +93,7 @@ def _unfit(values: Mapping[str, Any]) -> dict[str, str]:
         try:
             budget = _walk(value, MAX_DEPTH, budget)
         except _Unfit as problem:
-            problems[name] = f"{_label(name)}: {problem} (got {_shown(value)})"
+            problems[name] = f"{_label(name)}: {problem}{_got(value, name in hidden)}"
         if budget < 0:
             return {"": f"the values are larger than {MAX_BYTES:,} bytes"}
     if MAX_BYTES - budget < CERTAINLY_FEW:
@@ -142,28 +145,28 @@ def _encodable(text: str) -> bool:
 
 
 def _validated(
-    values: Mapping[str, Any], schema: type[BaseModel], absent: frozenset[str]
+    values: Mapping[str, Any], schema: type[BaseModel], absent: Set[str], hidden: Set[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Normalised values and the schema's complaints; fields in `absent` have had theirs and are not missed."""
     try:
         try:
             model = schema.model_validate_json(json.encode(values), strict=True, by_alias=False, by_name=True)
         except ValidationError as error:
-            return {}, _complaints(error, absent)
+            return {}, _complaints(error, absent, hidden)
         dumped = model.model_dump(mode="json", by_alias=False, warnings="error")
         return {n: dumped[n] for n in dumped if n in model.model_fields_set and dumped[n] is not None}, []
     except BaseException as error:  # validators are the agent's code: not even SystemExit may end the controller
         return {}, [f"the schema {schema.__name__} failed: {type(error).__name__}{_message(error)}"]
 
 
-def _complaints(error: ValidationError, absent: frozenset[str]) -> list[str]:
+def _complaints(error: ValidationError, absent: Set[str], hidden: Set[str]) -> list[str]:
     lines = []
     for detail in error.errors(include_url=False, include_context=False):
         missing = detail["type"] == "missing"
         if missing and len(detail["loc"]) == 1 and detail["loc"][0] in absent:
             continue
         where = ".".join(_label(str(part)) for part in detail["loc"])
-        got = "" if missing or not where else f" (got {_shown(detail['input'])})"
+        got = "" if missing or not where else _got(detail["input"], detail["loc"][0] in hidden)
         lines.append((f"{where}: " if where else "") + _printable(detail["msg"], MESSAGE_SHOWN) + got)
     return lines
 
@@ -177,7 +180,7 @@ def _out_of_bounds(values: Mapping[str, Any], fields: Mapping[str, FieldPolicy],
         rules = fields.get(f"{kind}.{name}")
         wrong = _bound(value, rules.minimum, rules.maximum) if rules else None
         if wrong:
-            problems.append(f"{_label(name)}: {wrong} (got {_shown(value)})")
+            problems.append(f"{_label(name)}: {wrong}{_got(value, bool(rules and rules.sensitive))}")
     return problems
 
 
@@ -215,6 +218,10 @@ def _shown(value: Any) -> str:
         return _printable(short.repr(value), SHOWN)
     except ValueError:  # an integer with thousands of digits has no text at all
         return f"a huge {type(value).__name__}"
+
+
+def _got(value: Any, hidden: bool) -> str:
+    return f" (got {MASK if hidden else _shown(value)})"
 
 
 def _label(name: str) -> str:

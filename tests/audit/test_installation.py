@@ -27,6 +27,8 @@ class Out(BaseModel):
 
 @agent(writes=Out)
 def enrich(lead: Snapshot) -> Proposal:
+    if lead.id == "l2":
+        return Proposal({"industry": "IT", "revenue": "424242 and more"}, confidence=0.99)
     return Proposal(Out(industry="=IT", revenue=424242), confidence=0.99, because="known")
 """
 MASK = """
@@ -109,6 +111,7 @@ def test_an_export_masks_what_is_sensitive_and_harms_no_spreadsheet(made: Instal
     rows = [row for row in csv.DictReader(io.StringIO(text)) if row["after"]]
     assert {row["record"] for row in rows} == {"lead:l1"}
     assert {row["after"] for row in rows if row["field"] == "revenue"} == {"•••"}
+    assert "(got •••)" in made.revops("audit", "export", "--what", "step.quarantined").out
     assert {row["after"] for row in rows if row["field"] == "industry"} == {"'=IT"}
     who = [json.loads(line)["who"] for line in made.revops("audit", "export", "--who", "enrichment").out.splitlines()]
     assert set(who) == {"enrichment"}

@@ -7,15 +7,15 @@ from typing import Any
 from engine_play import LEAD, Answer, Play
 from revops_lite.engine.ids import run_id
 from revops_lite.models import Event, OutNotice
-from revops_lite.policy import AgentPolicy, Rulebook, StepDef, WorkflowDef
+from revops_lite.policy import AgentPolicy, FieldPolicy, Governance, Rulebook, StepDef, WorkflowDef
 
 FLAG = {"code": "missing_roles", "severity": "medium", "detail": "no decision maker"}
 
 
-def game() -> Play:
+def game(governance: Governance | None = None) -> Play:
     agents = {name: AgentPolicy(name, f"agents.{name}:run", schema=Answer) for name in ("inspection", "alert")}
     flows = {name: WorkflowDef(name, (f"{name}.asked",), (StepDef(name, name),)) for name in ("inspection", "alert")}
-    return Play(Rulebook(agents=agents, workflows=flows))
+    return Play(Rulebook(agents=agents, workflows=flows, governance=governance or Governance()))
 
 
 def finds(play: Play, agent: str, number: int, **proposal: Any) -> None:
@@ -24,7 +24,7 @@ def finds(play: Play, agent: str, number: int, **proposal: Any) -> None:
     event = f"{agent}{number}"
     play.send(Event(event, f"{agent}.asked", LEAD, "cli", now), now)
     run = run_id(event, agent)
-    found = {LEAD: {"values": {}, "created_at": 0.0, "updated_at": 0.0}}
+    found = {LEAD: {"values": {"industry": "bakery"}, "created_at": 0.0, "updated_at": 0.0}}
     data = {"asked_at": now, "records": found, "related": {}}
     play.send(Event(f"{run}|loaded", "record.loaded", LEAD, "reader", now, data, run=run), now)
     answer = {"step": agent, "attempt": 1, "outcome": "done", "proposals": [{"values": {}, **proposal}]}
@@ -90,3 +90,16 @@ def test_a_key_is_sent_once_whoever_says_it() -> None:
     finds(play, "inspection", 1, notices=[same])
     finds(play, "alert", 2, notices=[same])
     assert told(play) == ["hello"]
+
+
+def test_a_notice_goes_out_without_the_values_of_sensitive_fields() -> None:
+    said = {**notice("inspection"), "subject": "Now software", "body": "industry: software (it was bakery)"}
+    said["about"] = []
+    for sensitive, subject, body in (
+        (False, "Now software", "industry: software (it was bakery)"),
+        (True, "Now •••", "industry: ••• (it was •••)"),
+    ):
+        play = game(Governance(fields={"lead.industry": FieldPolicy(sensitive=sensitive)}))
+        finds(play, "inspection", 1, values={"industry": "software"}, notices=[said])
+        (sent,) = play.find(OutNotice)
+        assert (sent.subject, sent.body) == (subject, body)

@@ -324,3 +324,21 @@ def test_whatever_comes_in_only_plain_declared_json_comes_out(
     text.encode()
     assert set(found.values) <= {name for name, value in values.items() if value is not None}
     assert check(found.values, schema, rules, "company") == found or not found.values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"numberofemployees": 0}, {"growth": inf}, {"revenue": "much"}, {"site": {"url": "u", "pages": "424242"}}],
+)
+def test_a_problem_with_a_sensitive_field_does_not_tell_its_value(values: dict[str, Any]) -> None:
+    (name,) = values
+    (plain,) = checked(values).problems
+    (masked,) = checked(values, **{name: FieldPolicy(sensitive=True)}).problems
+    assert masked == plain.partition(" (got ")[0] + " (got •••)"
+
+
+def test_a_bound_on_a_sensitive_field_does_not_tell_its_value() -> None:
+    rules = FieldPolicy(sensitive=True, maximum=10)
+    assert checked({"growth": 424242.0}, growth=rules).problems == (
+        "growth: Input should be less than or equal to 10 (got •••)",
+    )
