@@ -146,8 +146,9 @@ def _against_others(
     draft: Draft, run: Run, step: Step, agent: AgentPolicy, incumbent: FieldValue | None, asked: Asked
 ) -> arbitration.Ruling | None:
     """Against a person, or against what another run wrote meanwhile. None where there is nothing to decide: nobody's
-    value stands there, or one that the agent saw and that is no person's. Claims of one run are decided in `_join`."""
-    if incumbent is None or incumbent.value is None:
+    value stands there, or one that the agent saw and that is no person's. Claims of one run are decided in `_join`.
+    That a person has emptied the field is their word for it, too."""
+    if incumbent is None or (incumbent.value is None and not is_person(incumbent.writer)):
         return None
     policy = draft.rulebook.governance
     person = is_person(incumbent.writer) and draft.now - incumbent.at < policy.human_wins_for

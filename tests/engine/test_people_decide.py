@@ -324,7 +324,7 @@ def test_the_budget_counts_calls_in_any_sliding_hour() -> None:
     assert (item.reason, item.proposed) == ("budget", "v2")
     assert stage.value("industry") == "v1"
     stage.wait(3400.0)
-    run = stage.start({})
+    run = stage.start({"industry": "v1"})
     stage.answer(run, "a", {"industry": "v3"})
     assert stage.value("industry") == "v3"
 

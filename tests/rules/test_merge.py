@@ -224,3 +224,20 @@ def test_the_last_read_of_all_shows_the_crm(
 )
 def test_what_is_left_of_a_change_is_not_ours(change: dict[str, Any], ours: dict[str, Any], rest: Any) -> None:
     assert own(change, ours) == rest
+
+
+@pytest.mark.parametrize(
+    ("before", "edited", "writer"),
+    [
+        ({}, {}, "crm"),
+        ({}, {"city": 940.0}, "person"),
+        ({"city": value(None)}, {}, "crm"),
+        ({"city": value(None)}, {"city": 940.0}, "person"),
+        ({"city": value("Oslo", "enrichment")}, {}, "person"),
+    ],
+)
+def test_an_empty_field_is_a_persons_where_the_crm_says_so_or_something_stood_there(
+    before: dict[str, FieldValue], edited: dict[str, float], writer: str
+) -> None:
+    after, _ = merge(known(**before), read({"city": None}, edited), ASKED, NOW)
+    assert (after.fields["city"].value, after.fields["city"].writer) == (None, writer)
