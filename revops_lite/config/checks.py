@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from revops_lite.addresses import is_mail, loopback
 from revops_lite.config.credentials import is_reference
 from revops_lite.config.positions import Key
 from revops_lite.config.problems import Problem, quoted, suggest, unknown
@@ -136,11 +137,35 @@ def _channel(name: str, channel: ChannelSettings) -> Iterator[Problem]:
     missing = {
         "file": channel.path is None and "path",
         "webhook": channel.url is None and "url",
-        "slack": not channel.url and (not channel.token or not channel.channel) and "url, or token and channel",
+        "slack": not (channel.channel if channel.token else channel.url) and "url, or token and channel",
         "email": not (channel.host and channel.sender and channel.to) and "host, from and to",
     }.get(channel.kind)
     if missing:
         yield Problem(key, f"a channel of kind {channel.kind} needs {missing}")
+    yield from _sendable(key, channel)
+
+
+def _sendable(key: Key, channel: ChannelSettings) -> Iterator[Problem]:
+    """What would send a secret unencrypted, or to nobody."""
+    if channel.kind == "slack" and channel.base_url and not _private(channel.base_url):
+        yield Problem((*key, "base_url"), "would send the token unencrypted: use https://…")
+    if channel.kind != "email":
+        return
+    if channel.tls == "none" and channel.password and channel.host and not loopback(channel.host):
+        yield Problem((*key, "tls"), '"none" would send the password unencrypted: use "starttls" or "ssl"')
+    for name, addresses in (("from", [channel.sender]), ("to", channel.to)):
+        for address in addresses or ():
+            if address and not is_mail(address):
+                yield Problem((*key, name), f"{quoted(address)} is not an e-mail address, such as ops@example.com")
+
+
+def _private(url: str) -> bool:
+    """Whether nobody between here and there can read along."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" or loopback(parts.hostname or "")
+    except ValueError:
+        return False
 
 
 def _webhook(key: Key, url: str) -> Iterator[Problem]:

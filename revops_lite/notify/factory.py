@@ -7,13 +7,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
+from revops_lite.addresses import is_mail, loopback
 from revops_lite.clean import clean
 from revops_lite.config import ChannelSettings
 from revops_lite.notify.console import ConsoleChannel
 from revops_lite.notify.email import EmailChannel, Mailbox
 from revops_lite.notify.file import FileChannel
 from revops_lite.notify.report import ADDRESS, ReportChannel
-from revops_lite.notify.settings import Secret, loopback, needed, resolved, secret_of, wrong
+from revops_lite.notify.settings import Secret, needed, resolved, secret_of, wrong
 from revops_lite.ports import Channel
 
 PORTS = {"starttls": 587, "ssl": 465, "none": 25}
@@ -65,6 +66,6 @@ def _mailbox(name: str, settings: ChannelSettings, secret: Secret) -> Mailbox:
 
 def _mail_address(given: str | None, name: str, key: str) -> str:
     address = needed(given, name, key, "an e-mail address")
-    if "@" not in address or any(character in address for character in " ,;<>") or clean(address) != address:
+    if not is_mail(address):
         raise wrong(name, key, f"{clean(address, limit=100)!r} is not an e-mail address")
     return address

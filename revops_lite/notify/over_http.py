@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import httpx
 
+from revops_lite.addresses import loopback
 from revops_lite.config import ChannelSettings
-from revops_lite.notify.settings import Secret, loopback, needed, resolved, secret_of, wrong
+from revops_lite.notify.settings import Secret, needed, resolved, secret_of, wrong
 from revops_lite.notify.slack import API, SlackBot, SlackWebhook
 from revops_lite.notify.webhook import WebhookChannel
 from revops_lite.ports import Channel

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import TypeVar
 
 from revops_lite.errors import ConfigError
@@ -32,14 +31,6 @@ def secret_of(reference: str, name: str, key: str, secret: Secret) -> str:
     if not found or not found.isprintable() or not found.isascii():
         raise wrong(name, key, f"{reference} holds nothing that can be a secret; one line of plain letters is wanted")
     return found
-
-
-def loopback(host: str) -> bool:
-    """Whether what is sent there never leaves this machine."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def wrong(name: str, key: str, what: str) -> ConfigError:

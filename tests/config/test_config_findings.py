@@ -20,6 +20,7 @@ entry = "agents.scoring:run"
 """  # five lines: what follows begins on line 6
 FLOW = '[workflows.w]\non = "lead.created"\n'  # lines 6 and 7
 
+MAIL = '[notify.channels.a]\nkind = "email"\nhost = "mail.example"\nfrom = "a@x.example"\n'  # lines 6 to 9
 # what follows HEAD, the finding's line, its key, and what it says
 BROKEN = [
     ("[redis]\nurll = 1", 7, "redis.urll", "unknown key 'urll'; did you mean 'url'?"),
@@ -47,6 +48,26 @@ BROKEN = [
     ('[notify.channels.a]\nkind = "file"', 6, "notify.channels.a", "a channel of kind file needs path"),
     ('[notify.channels.a]\nkind = "slack"', 6, "notify.channels.a", "needs url, or token and channel"),
     ('[notify.channels.a]\nkind = "email"\nhost = "h"', 6, "notify.channels.a", "needs host, from and to"),
+    (
+        '[notify.channels.a]\nkind = "slack"\nurl = "env:U"\ntoken = "env:T"',
+        6,
+        "notify.channels.a",
+        "needs url, or token and channel",
+    ),
+    (
+        '[notify.channels.a]\nkind = "slack"\ntoken = "env:T"\nchannel = "#x"\nbase_url = "http://slack.example"',
+        10,
+        "notify.channels.a.base_url",
+        "would send the token unencrypted: use https",
+    ),
+    (MAIL + 'to = "ann"', 10, "notify.channels.a.to", '"ann" is not an e-mail address'),
+    (MAIL + 'to = ["ann@x.example", "Bo <b@x.example>"]', 10, "notify.channels.a.to", '"Bo <b@x.example>" is not'),
+    (
+        MAIL + 'to = "ann@x.example"\npassword = "env:P"\ntls = "none"',
+        12,
+        "notify.channels.a.tls",
+        '"none" would send the password unencrypted: use "starttls" or "ssl"',
+    ),
     ('[notify.channels.a]\nkind = "console"\npath = "x"', 8, "notify.channels.a.path", "kind console does not use it"),
     ('[notify.channels.a]\nkind = "slack"\nurl = "https://x.example/y"', 8, "notify.channels.a.url", "env:NAME"),
     ('[notify.channels.a]\nkind = "webhook"\nurl = "ftp://x"', 8, "notify.channels.a.url", 'takes "https://…"'),
