@@ -20,7 +20,7 @@ PAUSE = 0.5  # seconds before the next try while Redis does not answer
 class Bell:
     """A thread that listens for the queues' channels (named as their lists) and calls `ring` with a queue's name.
 
-    Also after each subscription, since what came before it was not heard.
+    Also after each subscription, since what came before it was not heard. Errors never end it.
     """
 
     def __init__(self, pubsub: PubSub, queues: Sequence[str], ring: Callable[[str], None]) -> None:
@@ -46,8 +46,10 @@ class Bell:
                     self._hear()
             except (RedisError, OSError) as error:
                 log.debug("no bell: %s", error)
-                self._pubsub.reset()
-                self._stopping.wait(PAUSE)
+            except Exception:
+                log.exception("listening for jobs failed; it begins anew")
+            self._pubsub.reset()
+            self._stopping.wait(PAUSE)
         self._pubsub.close()
 
     def _hear(self) -> None:

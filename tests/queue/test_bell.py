@@ -67,6 +67,27 @@ def test_after_a_lost_connection_it_rings_since_something_may_have_been_missed(
     assert rung.get(timeout=30) == "agents"
 
 
+def test_an_error_that_nobody_foresaw_does_not_end_it(
+    real_redis: Redis, real_clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: SimpleQueue[str] = SimpleQueue()
+    broken = iter([True])
+
+    def ring(queue: str) -> None:
+        heard.put(queue)
+        if next(broken, False):
+            raise ValueError("of no use today")
+
+    bell = Bell(real_clients.pubsub(), QUEUES, ring)
+    bell.start()
+    first = heard.get(timeout=30)
+    assert {heard.get(timeout=30), heard.get(timeout=30)} == set(QUEUES)
+    bell.stop()
+    assert first in QUEUES
+    assert "of no use today" in caplog.text
+    assert subscribers(real_redis) == 0
+
+
 def test_it_ends_when_it_is_stopped_and_gives_its_connection_back(real_redis: Redis, real_clients: Clients) -> None:
     heard: SimpleQueue[str] = SimpleQueue()
     bell = Bell(real_clients.pubsub(), QUEUES, heard.put)
