@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -212,7 +213,9 @@ def run_worker(installation: Installation) -> None:
         )
     sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
     work = WorkQueue(installation.clients.commands, sink, PAUSED)
-    supervisor = Supervisor(fleet_of(installation), work, Recovery(installation.clients.commands, work))
+    fleet = fleet_of(installation)
+    fleet = replace(fleet, processes=max(1, fleet.processes))  # 0 is about `up`: a worker is its hosts
+    supervisor = Supervisor(fleet, work, Recovery(installation.clients.commands, work))
     supervisor.recover_all_local(time.time())
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

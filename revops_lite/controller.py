@@ -213,8 +213,8 @@ class Controller:
                 yield ("run", run_id(event.id, flow.name))
         if event.source in ("crm", "cli", "client", "controller") or event.type == "record.loaded":
             yield ("context", event.subject)
-        for kind in ("intent", "review", "notice"):
-            if isinstance(data.get(kind), str):
+        for kind in ("intent", "review", "notice") if event.type in RESERVED else ():
+            if isinstance(data.get(kind), str):  # an id of ours: what others send may be any text
                 yield (kind, data[kind])
         if event.type == "record.loaded":
             for record in _names(data.get("records")):

@@ -13,7 +13,7 @@ from revops_lite.controller import BATCH, Controller
 from revops_lite.cron import Cron
 from revops_lite.engine import Changes
 from revops_lite.errors import BusError, Fenced
-from revops_lite.models import Intent, OutNotice, Run, RunState, StepState
+from revops_lite.models import BreakerState, Intent, OutNotice, Run, RunState, StepState
 from revops_lite.outbox import Outbox
 from revops_lite.reader import Loader, Poller
 from revops_lite.rules import fanout
@@ -209,11 +209,12 @@ class Orchestrator:
 
     def _only_people_are_waited_for(self) -> bool:
         """The first run that is otherwise ends the search: with a backlog nearly all are, and this is asked often."""
-        store = self.parts.controller.store
+        store, breakers = self.parts.controller.store, self.parts.controller.state.breakers.values()
+        shut = {each.name for each in breakers if each.state is BreakerState.OPEN and each.forced}
         open_ = store.opened("runs")
         for start in range(0, len(open_), LOOK_AT_ONCE):
             runs = store.load(("run", id_) for id_ in open_[start : start + LOOK_AT_ONCE])
-            if not all(run is None or _waits_for_people_only(run) for run in runs.values()):
+            if not all(run is None or _waits_for_people_only(run, shut) for run in runs.values()):
                 return False
         return True
 
@@ -240,6 +241,9 @@ class Orchestrator:
             log.debug("we could not sign off: %s", error)
 
 
-def _waits_for_people_only(run: Run) -> bool:
-    by_itself = any(step.state is StepState.PARKED or step.due is not None for step in run.steps.values())
-    return run.state is RunState.HELD and not by_itself and not fanout.open_(run.tally)
+def _waits_for_people_only(run: Run, shut: set[str]) -> bool:
+    """`shut` are agents whose breaker a person has opened: only a person closes it again."""
+    parked = [step.agent for step in run.steps.values() if step.state is StepState.PARKED]
+    by_itself = not shut.issuperset(parked) or any(step.due is not None for step in run.steps.values())
+    waits = run.state is RunState.HELD or (run.state is RunState.WAITING and parked)
+    return bool(waits) and not by_itself and not fanout.open_(run.tally)

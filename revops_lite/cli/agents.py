@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from revops_lite.cli import out, shapes
-from revops_lite.cli.options import Json, state
+from revops_lite.cli.options import Json, Limit, state
 from revops_lite.errors import NotFound
 
 app = typer.Typer(help="Agents.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Json = False) -> None:
+def list_(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
     """The configured agents, what they may write, and in which workflows they work."""
     from revops_lite import config
 
@@ -32,7 +32,7 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
             "writes": list(agent.schema.model_fields) if agent.schema else [],
             "workflows": [f.name for f in rulebook.workflows.values() if any(s.agent == agent.name for s in f.steps)],
         }
-        for agent in rulebook.agents.values()
+        for agent in list(rulebook.agents.values())[: out.limit(limit, as_json)]
     ]
     if as_json:
         out.put_items(items)

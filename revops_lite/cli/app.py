@@ -81,6 +81,9 @@ class Group(TyperGroup):
         super().__init__(**more)
         self.commands = Commands()
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _config_first(args))
+
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
         return list(self.commands)
@@ -94,6 +97,27 @@ class Group(TyperGroup):
         ]
         with formatter.section("Commands"):
             formatter.write_dl(told)
+
+
+def _config_first(args: list[str]) -> list[str]:
+    """`--config` may also stand behind the command, as people write it."""
+    rest, found = list(args), list[str]()
+    end = rest.index("--") if "--" in rest else len(rest)
+    for at in reversed(range(end)):
+        if rest[at] == "--config":
+            found = rest[at : at + 2] + found
+            del rest[at : at + 2]
+        elif rest[at].startswith("--config="):
+            found.insert(0, rest.pop(at))
+    return found + rest
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"revops-lite {version('revops-lite')}")
+        raise typer.Exit
 
 
 app = typer.Typer(
@@ -111,6 +135,7 @@ def root(
     config: Annotated[Path, typer.Option("--config", "-c", envvar="REVOPS_CONFIG", help="the installation's TOML")] = (
         Path("config.toml")
     ),
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="which one this is")] = False,
 ) -> None:
     context.obj = State(config)
     if context.invoked_subcommand != "init":  # its files are the user's own

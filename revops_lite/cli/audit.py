@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revops_lite.cli import out, shapes
-from revops_lite.cli.options import Json, Limit, Record, Since, since, state
+from revops_lite.cli.options import Json, Limit, Record, Since, Workflow, since, state
 
 if TYPE_CHECKING:
     from revops_lite.cli.audit_cmds import Filter
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The audit trail.", no_args_is_help=True)
 Run = Annotated[str | None, typer.Option("--run", help="only this run")]
 What = Annotated[str | None, typer.Option("--what", help="such as event.ignored, write.withheld")]
-Who = Annotated[str | None, typer.Option("--who", help="an agent, a person, controller, crm, …")]
+Who = Annotated[str | None, typer.Option("--who", "--agent", help="an agent, a person, controller, crm, …")]
 FINDINGS = 6
 
 
-def _filter(record: str | None, run: str | None, what: str | None, who: str | None, since_: str | None) -> Filter:
+def _filter(
+    context: typer.Context, record: str | None, run: str | None, what: str | None, who: str | None, since_: str | None
+) -> Filter:
     from revops_lite.cli.audit_cmds import Filter
 
-    return Filter(record, run, what, who, since(since_))
+    return Filter(record, run, what, who, since(context, since_))
 
 
 @app.command("list")
@@ -34,15 +36,22 @@ def list_(
     run: Run = None,
     what: What = None,
     who: Who = None,
+    workflow: Workflow = None,
     since_: Since = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Who did what, newest first."""
     from revops_lite.cli import audit_cmds
+    from revops_lite.store.views import Views
 
-    keep = _filter(record, run, what, who, since_)
+    fits = _filter(context, record, run, what, who, since_)
     with state(context).open() as installation:
+        mine = Views(installation.clients.commands).within(workflow)
+
+        def keep(entry: AuditEntry) -> bool:
+            return fits(entry) and mine(entry.run)
+
         found = audit_cmds.newest(installation, keep, out.limit(limit, as_json), sealed=since_ is not None)
     if as_json:
         out.put_items([audit_cmds.shape(entry) for entry in found])
@@ -104,6 +113,6 @@ def export(
     """Everything ever sealed and what waits for it, oldest first; values of sensitive fields are masked."""
     from revops_lite.cli import audit_cmds
 
-    keep = _filter(record, run, what, who, since_)
+    keep = _filter(context, record, run, what, who, since_)
     number = audit_cmds.export(state(context), keep, format_, output)
     out.remark(f"{number} entries" + (f" in {output}" if output else ""))

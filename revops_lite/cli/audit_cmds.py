@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from revops_lite.cli.options import State
     from revops_lite.installation import Installation
 
+Keep = Callable[[AuditEntry], bool]
 SHOWN = 100  # findings; the rest is counted
 FORMATS = {"csv": exports.write_csv, "jsonl": exports.write_jsonl}
 
@@ -62,7 +63,7 @@ def shape(entry: AuditEntry) -> dict[str, Any]:
     return {**structs.asdict(entry), "at": stamp(entry.at)}
 
 
-def newest(installation: Installation, keep: Filter, limit: int | None, *, sealed: bool) -> list[AuditEntry]:
+def newest(installation: Installation, keep: Keep, limit: int | None, *, sealed: bool) -> list[AuditEntry]:
     """Newest first; with `sealed`, also what Redis has forgotten and the files have kept."""
     stream = AuditStream(installation.clients.commands)
     found = list(islice(filter(keep, (read_entry(*raw) for raw in stream.back())), limit))
@@ -118,7 +119,7 @@ def report(found: Report) -> dict[str, Any]:
 # ---- export ------------------------------------------------------------------------------------------------------
 
 
-def export(state: State, keep: Filter, format_: str, output: Path | None) -> int:
+def export(state: State, keep: Keep, format_: str, output: Path | None) -> int:
     """Write what `keep` lets through to `output` (None: stdout); how many there were. Raises UsageError."""
     write = FORMATS.get(format_)
     if write is None:

@@ -89,10 +89,10 @@ def set_(
 @app.command()
 def export(
     context: typer.Context,
-    kind: Annotated[str, typer.Option("--kind", help="lead, company, contact, deal, …")],
+    kind: Annotated[str | None, typer.Option("--kind", help="lead, company, contact, deal, …; default: all")] = None,
     file: Annotated[Path | None, typer.Option("--output", "-o", help="default: stdout")] = None,
 ) -> None:
-    """All records of a kind as CSV."""
+    """All records as CSV, or those of a kind."""
     from revops_lite.cli import crm_cmds
 
     if file is None:

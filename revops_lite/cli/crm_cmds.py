@@ -78,9 +78,10 @@ def set_(
     return {"schema": SCHEMA, "record": record, "created": False, "changed": changed}
 
 
-def export(crm: SqliteCrm, kind: str, out: TextIO) -> dict[str, Any]:
-    """All records of a kind as CSV into `out` (open with newline=""): {schema kind exported}."""
-    return {"schema": SCHEMA, "kind": kind, "exported": export_csv(crm, kind, out)}
+def export(crm: SqliteCrm, kind: str | None, out: TextIO) -> dict[str, Any]:
+    """All records of a kind, or of all kinds, as CSV into `out` (open with newline=""): {schema kind exported}."""
+    kinds = [kind] if kind else crm.kinds()
+    return {"schema": SCHEMA, "kind": kind, "exported": export_csv(crm, kinds, out)}
 
 
 def shown(data: Mapping[str, Any]) -> list[str]:

@@ -9,8 +9,8 @@ from uuid import uuid4
 import typer
 
 from revops_lite.cli import out, shapes
-from revops_lite.cli.options import As, Json, state, who
-from revops_lite.errors import NotFound, UsageError
+from revops_lite.cli.options import As, Json, Limit, moment, state, who
+from revops_lite.errors import NotFound
 
 holds = typer.Typer(help="Legal holds: a held record or field is never written.", no_args_is_help=True)
 breakers = typer.Typer(help="Circuit breakers of the agents.", no_args_is_help=True)
@@ -35,7 +35,7 @@ def add(
     from revops_lite.models import Hold
 
     now = time.time()
-    hold = Hold(record, field or "*", who(as_), reason, now, _until(until))
+    hold = Hold(record, field or "*", who(as_), reason, now, _until(context, until))
     _change(context, record, field, hold)
     name = f"{record}{'.' + field if field else ''}"
     if _calls_ended(context, record):
@@ -57,15 +57,10 @@ def _calls_ended(context: typer.Context, record: str) -> bool:
     return True
 
 
-def _until(text: str | None) -> float | None:
-    from datetime import datetime
-
+def _until(context: typer.Context, text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise UsageError(f"--until {text!r}: write an ISO date or time, such as 2027-01-31") from None
+    return moment(context, text, f"--until {text!r}: write an ISO date or time, such as 2027-01-31")
 
 
 @holds.command("release")
@@ -105,10 +100,17 @@ def _change(
 
 
 @holds.command("list")
-def list_holds(context: typer.Context, as_json: Json = False) -> None:
-    """All holds."""
+def list_holds(
+    context: typer.Context,
+    record: Annotated[str | None, typer.Argument(metavar="[RECORD]", help="only those of this record")] = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """All holds, or those of one record."""
     with state(context).open() as installation:
-        found = [hold for held in installation.store.working_set().holds.values() for hold in held.values()]
+        known = installation.store.working_set().holds
+    records = known if record is None else {record: known.get(record, {})}
+    found = [hold for held in records.values() for hold in held.values()][: out.limit(limit, as_json)]
     if as_json:
         out.put_items([shapes.hold(hold) for hold in found])
     else:
@@ -117,14 +119,23 @@ def list_holds(context: typer.Context, as_json: Json = False) -> None:
 
 
 @breakers.command("list")
-def list_breakers(context: typer.Context, as_json: Json = False) -> None:
-    """Every agent's breaker."""
+def list_breakers(
+    context: typer.Context,
+    agent: Annotated[str | None, typer.Argument(metavar="[AGENT]", help="only this one's")] = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Every agent's breaker, or one."""
     from revops_lite.models import Breaker
 
     with state(context).open() as installation:
         known = installation.store.working_set().breakers
         names = sorted({*installation.settings.rulebook.agents, *known})
-    found = [known.get(name) or Breaker(name) for name in names]
+    if agent is not None:
+        if agent not in names:
+            raise NotFound(f"there is no agent {agent!r}; `revops agent list` shows them")
+        names = [agent]
+    found = [known.get(name) or Breaker(name) for name in names[: out.limit(limit, as_json)]]
     if as_json:
         out.put_items([shapes.breaker(breaker) for breaker in found])
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revops_lite.cli import out, shapes
-from revops_lite.cli.options import Agent, Json, Limit, Record, Since, since, state
+from revops_lite.cli.options import Agent, Json, Limit, Record, Since, Workflow, one_of, since, state
 from revops_lite.errors import NotFound
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def view(
     as_json: Json = False,
 ) -> None:
     """Values and who wrote them, withheld values, flags, holds, history."""
+    from revops_lite.models import Context
+
     with state(context).open() as installation:
         found = _views(installation).context(record)
         holds = list(installation.store.working_set().holds.get(record, {}).values())
-        if found is None:
-            raise NotFound(f"no run has worked on {record} yet, so there is no shared context for it")
-    data = shapes.record(found, holds, history=history)
+    if found is None and not holds:
+        raise NotFound(f"no run has worked on {record} yet, so there is no shared context for it")
+    data = shapes.record(found or Context(record), holds, history=history)
     if as_json:
         out.put_json(data)
     else:
@@ -78,25 +80,31 @@ def list_writes(
     record: Record = None,
     run: Annotated[str | None, typer.Option("--run", help="only this run, or the beginning of its id")] = None,
     agent: Agent = None,
+    workflow: Workflow = None,
     state_: Annotated[str | None, typer.Option("--state", help="applied, withheld, conflict, …")] = None,
     since_: Since = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Field writes, newest first: before, after, who, why, state."""
-    start = since(since_)
+    from revops_lite.models import WriteState
 
-    def keep(write: Write) -> bool:
-        return (
-            (not record or write.record == record)
-            and (not run or (write.run or "").startswith(run))
-            and (not agent or write.agent == agent)
-            and (not state_ or write.state == state_)
-            and write.at >= start
-        )
-
+    start, state_ = since(context, since_), one_of("--state", state_, WriteState)
     with state(context).open() as installation:
-        found = _views(installation).writes(keep, out.limit(limit, as_json))
+        views = _views(installation)
+        mine = views.within(workflow)
+
+        def keep(write: Write) -> bool:
+            return (
+                (not record or write.record == record)
+                and (not run or (write.run or "").startswith(run))
+                and (not agent or write.agent == agent)
+                and (not state_ or write.state == state_)
+                and write.at >= start
+                and mine(write.run)
+            )
+
+        found = views.writes(keep, out.limit(limit, as_json))
     if as_json:
         out.put_items([shapes.write(write) for write in found])
         return
@@ -111,6 +119,7 @@ def list_writes(
 def explain(
     context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="RUN | RECORD.FIELD", help="a run's id, or lead:42.industry")],
+    as_json: Json = False,
 ) -> None:
     """In sentences: why a value was written, refused or withheld, or what a run did."""
     from revops_lite.cli import sentences
@@ -120,6 +129,9 @@ def explain(
         record, dot, field = what.rpartition(".")
         story = sentences.of_field(views, record, field) if dot and ":" in record else sentences.of_run(views, what)
         lines = list(story)
+    if as_json:
+        out.put_json({"about": what, "sentences": lines})
+        return
     for line in lines:
         out.say(line)
 

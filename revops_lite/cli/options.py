@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -44,16 +46,41 @@ def state(context: typer.Context) -> State:
     return found
 
 
-def since(text: str | None) -> float:
+def since(context: typer.Context, text: str | None) -> float:
     """Seconds since the epoch: "90s 15m 2h 3d 1w" ago, or an ISO date or time. Raises UsageError."""
     if text is None:
         return 0.0
     if match := re.fullmatch(r"(\d+)([smhdw])", text):
         return time.time() - int(match[1]) * UNITS[match[2]]
+    return moment(context, text, f"--since {text!r}: write 90s, 15m, 2h, 3d, 1w, or a date such as 2026-01-31")
+
+
+def moment(context: typer.Context, text: str, mend: str) -> float:
+    """Seconds since the epoch of an ISO date or time; without an offset it is one of the configured `timezone`.
+
+    Raises UsageError, which says `mend`.
+    """
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise UsageError(f"--since {text!r}: write 90s, 15m, 2h, 3d, 1w, or a date such as 2026-01-31") from None
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=_zone(context))
+        return found.timestamp()
+    except (ValueError, OverflowError):
+        raise UsageError(mend) from None
+
+
+def _zone(context: typer.Context) -> ZoneInfo:
+    from revops_lite import config
+
+    return ZoneInfo(config.load(state(context).config, agents=False).timezone)
+
+
+def one_of(option: str, given: str | None, known: Iterable[str]) -> str | None:
+    """The word that was given. Raises UsageError for one that means nothing, with those that do."""
+    words = list(map(str, known))
+    if given is None or given in words:
+        return given
+    raise UsageError(f"{option} {given!r}: write one of {', '.join(words)}")
 
 
 def assignments(words: list[str]) -> dict[str, Any]:

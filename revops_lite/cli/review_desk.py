@@ -94,6 +94,7 @@ class Desk:
     def send(self, decisions: Sequence[Decision]) -> tuple[list[Outcome], bool]:
         """Send them; what is known of them (and of earlier ones) soon after, and whether a controller is there."""
         with self._open() as installation:
+            installation.trust()
             for start in range(0, len(decisions), PAGE):
                 installation.store.append([each.event for each in decisions[start : start + PAGE]])
             mark = installation.store.last_event()
@@ -115,6 +116,7 @@ class Desk:
         data = {"field": "*", "by": self.by, "reason": reason, "until": None}
         event = Event(f"hold.placed|{uuid4().hex}", "hold.placed", record, "cli", now, data)
         with self._open() as installation:
+            installation.trust()
             installation.store.hold(event, Hold(record, "*", self.by, reason, now), "*")
             end = time.monotonic() + CALL
             while installation.store.call_under_way(record):

@@ -9,8 +9,22 @@ import typer
 
 from revops_lite.cli import deciding, out, shapes
 from revops_lite.cli.deciding import Filters
-from revops_lite.cli.options import Agent, As, Json, Limit, Record, Since, assignments, since, state, who
+from revops_lite.cli.options import (
+    Agent,
+    As,
+    Json,
+    Limit,
+    Record,
+    Since,
+    Workflow,
+    assignments,
+    one_of,
+    since,
+    state,
+    who,
+)
 from revops_lite.errors import Refused, UsageError
+from revops_lite.models import Reason, ReviewState
 
 if TYPE_CHECKING:
     from revops_lite.installation import Installation
@@ -50,7 +64,18 @@ def interactive(
         raise UsageError(
             "`revops review` asks a person at a terminal; elsewhere use `revops review list` and its verbs"
         )
-    reviewing.review(state(context).open, Filters(*given), who(as_), colour=not no_color)
+    reviewing.review(state(context).open, _filters(*given), who(as_), colour=not no_color)
+
+
+def _filters(
+    reason: str | None,
+    agent: str | None = None,
+    record: str | None = None,
+    field: str | None = None,
+    run: str | None = None,
+) -> Filters:
+    """Raises UsageError for a reason that there is not."""
+    return Filters(one_of("--reason", reason, Reason), agent, record, field, run)
 
 
 def _views(installation: Installation) -> Views:
@@ -68,18 +93,22 @@ def list_(
     record: Record = None,
     field: Field = None,
     run: Run = None,
+    workflow: Workflow = None,
     since_: Since = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Items in quarantine; by default those that wait, oldest first."""
-    start, filters = since(since_), Filters(reason, agent, record, field, run)
-
-    def keep(item: Review) -> bool:
-        return state_ in ("all", item.state) and item.created_at >= start and filters.fits(item)
-
+    one_of("--state", state_, [*ReviewState, "all"])
+    start, filters = since(context, since_), _filters(reason, agent, record, field, run)
     with state(context).open() as installation:
         views = _views(installation)
+        mine = views.within(workflow)
+
+        def keep(item: Review) -> bool:
+            fits = state_ in ("all", item.state) and item.created_at >= start and filters.fits(item)
+            return fits and mine(item.run)
+
         pool = views.pending() if state_ == "pending" else views.reviews(keep, None)
         found = [item for item in pool if keep(item)][: out.limit(limit, as_json)]
     if as_json:
@@ -134,7 +163,7 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Write what the agent proposed, in your name."""
-    _decide(context, "approve", ids, all_, Filters(reason, agent, record, field), {}, note, as_, as_json)
+    _decide(context, "approve", ids, all_, _filters(reason, agent, record, field), {}, note, as_, as_json)
 
 
 @app.command()
@@ -168,7 +197,7 @@ def reject(
     """Do not write it; a whole step ends without output."""
     if not note:
         raise UsageError('say why: --note "why"')
-    _decide(context, "reject", ids, all_, Filters(reason, agent, record, field), {}, note, as_, as_json)
+    _decide(context, "reject", ids, all_, _filters(reason, agent, record, field), {}, note, as_, as_json)
 
 
 @app.command()
@@ -184,7 +213,7 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Let the agent of a whole step try again (or a dead event be handled again)."""
-    _decide(context, "retry", ids, all_, Filters(reason, agent, record), {}, note, as_, as_json)
+    _decide(context, "retry", ids, all_, _filters(reason, agent, record), {}, note, as_, as_json)
 
 
 def _decide(
@@ -221,6 +250,7 @@ def _send(
     late = next((item for item in items if item.state != "pending"), None)
     if late is not None:
         raise Refused(f"{late.id} was {deciding.fate(late)}; the first decision stands")
+    installation.trust()
     events = [deciding.event(item, decision, values, note, by) for item in items]
     for start in range(0, len(events), 500):
         installation.store.append(events[start : start + 500])

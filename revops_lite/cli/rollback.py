@@ -44,7 +44,7 @@ def rollback(
 
     with state(context).open() as installation:
         views = Views(installation.clients.commands)
-        found = _select(views, run, agent, record, write, since(since_))
+        found = _select(views, run, agent, record, write, since(context, since_))
         forecast = _forecast(installation, found)
         if dry_run:
             _show_forecast(forecast, as_json)
@@ -181,6 +181,7 @@ def _cancel(installation: Installation, views: Views, prefix: str, by: str) -> N
 def _carry_out(installation: Installation, views: Views, writes: list[Write], by: str) -> None:
     """Chunk by chunk, oldest state last. Stopping leaves what was not asked for as it is; asking again goes on."""
     chunks = list(_chunks(writes))
+    installation.trust()
     if not installation.controller_is_up():
         installation.store.append([_request(chunk, by) for chunk in chunks])
         out.remark(f"{len(writes)} writes to roll back are accepted; it is carried out once `revops up` runs")
@@ -261,12 +262,19 @@ def _progress(total: int) -> Any:
     return bar()
 
 
+def _on_hold(item: Review) -> bool:
+    """Found at once, or at the gate before the call."""
+    from revops_lite.engine.rollback import ON_HOLD
+
+    return item.reason == "held" or any(problem.startswith(ON_HOLD) for problem in item.problems)
+
+
 def _report(views: Views, writes: list[Write], as_json: bool) -> None:
     ids = {write.id for write in writes}
     now = [write for write in views.many("write", sorted(ids)) if write is not None]
     items = _items(views, ids)
     done = [write for write in now if write.state == "rolled_back"]
-    held = [item for item in items if any("on hold" in problem or "hold" in problem for problem in item.problems)]
+    held = [item for item in items if _on_hold(item)]
     conflicts = [item for item in items if item not in held]
     if as_json:
         out.put_json(

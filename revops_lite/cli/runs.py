@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revops_lite.cli import out, shapes
-from revops_lite.cli.options import As, Json, Limit, Record, Since, Workflow, since, state, who
+from revops_lite.cli.options import As, Json, Limit, Record, Since, Workflow, one_of, since, state, who
 from revops_lite.errors import Refused
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Runs, newest first."""
-    start = since(since_)
+    from revops_lite.models import RunState
+
+    start, state_ = since(context, since_), one_of("--state", state_, RunState)
 
     def keep(run: Run) -> bool:
         return (

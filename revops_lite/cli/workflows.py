@@ -11,7 +11,7 @@ from uuid import uuid4
 import typer
 
 from revops_lite.cli import out, shapes
-from revops_lite.cli.options import Json, state
+from revops_lite.cli.options import Json, Limit, state
 from revops_lite.cli.runs import end_of, ended
 from revops_lite.errors import BusError, NotFound, UsageError
 
@@ -60,7 +60,13 @@ def _slots(context: typer.Context, flows: Sequence[WorkflowDef]) -> Slots:
 
 def _json(flow: WorkflowDef, slots: Slots) -> dict[str, Any]:
     last, following = slots[flow.name]
-    return {**asdict(flow), "next_slot": shapes.stamp(following), "last_slot": shapes.stamp(last)}
+    deadline = shapes.milliseconds(0.0, flow.deadline)
+    return {
+        **asdict(flow),
+        "deadline_ms": deadline,
+        "next_slot": shapes.stamp(following),
+        "last_slot": shapes.stamp(last),
+    }
 
 
 def _next(slot: float | None, zone: str) -> str:
@@ -68,10 +74,10 @@ def _next(slot: float | None, zone: str) -> str:
 
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Json = False) -> None:
+def list_(context: typer.Context, limit: Limit = None, as_json: Json = False) -> None:
     """What starts when, with which steps."""
     settings = _settings(context)
-    flows = list(settings.rulebook.workflows.values())
+    flows = list(settings.rulebook.workflows.values())[: out.limit(limit, as_json)]
     slots = _slots(context, flows)
     if as_json:
         out.put_items([_json(flow, slots) for flow in flows])
@@ -112,6 +118,7 @@ def start(
     record: Annotated[str | None, typer.Argument(metavar="RECORD", help="such as lead:42")] = None,
     shadow: Annotated[bool, typer.Option("--shadow", help="record what it would write, write nothing")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="until the run ends, or waits for a person")] = False,
+    as_json: Json = False,
 ) -> None:
     """Start a workflow by hand."""
     from revops_lite.engine.ids import run_id
@@ -122,8 +129,13 @@ def start(
     with state(context).open() as installation:
         installation.send(event)
         up = installation.controller_is_up()
-        out.say(f"run {run} {'starts' if up else 'starts once `revops up` runs'}")
-        for one in ended(installation, [run]) if wait else []:
+        if not as_json:
+            out.say(f"run {run} {'starts' if up else 'starts once `revops up` runs'}")
+        over = ended(installation, [run]) if wait else []
+        if as_json:
+            out.put_json({"run": run, "up": up, "runs": over})
+            return
+        for one in over:
             out.say(end_of(one))
 
 

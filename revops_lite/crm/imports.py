@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -16,6 +16,7 @@ from revops_lite.clean import csv_cell
 from revops_lite.crm.csv_file import CsvFile, open_csv
 from revops_lite.crm.sqlite import IMPORT, SqliteCrm
 from revops_lite.errors import UsageError
+from revops_lite.models import CrmRecord
 from revops_lite.ports import Crm
 
 BATCH = 1000  # records per transaction
@@ -88,23 +89,31 @@ def import_csv(
     )
 
 
-def export_csv(crm: Crm, kind: str, out: TextIO) -> int:
-    """Write all records of `kind`, `id` first and then every field that any of them has; returns how many.
+def export_csv(crm: Crm, kinds: Sequence[str], out: TextIO) -> int:
+    """Write all records of a kind, `id` first and then every field that any of them has; returns how many. Of several
+    kinds, `kind` stands before the id.
 
     Text that a spreadsheet would run gets a `'` in front, which `import_csv` takes off again. Lists and objects are
     JSON. `out` has to be open with newline="".
     """
     fields: dict[str, None] = {}
-    for page in crm.sweep(kind, {}, PAGE):
-        for record in page:
-            fields.update(dict.fromkeys(record.values))
+    for record in _all(crm, kinds):
+        fields.update(dict.fromkeys(record.values))
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["id", *map(_shown, fields)])
+    several = len(kinds) > 1
+    table.writerow([*(["kind"] if several else []), "id", *map(_shown, fields)])
     count = 0
-    for page in crm.sweep(kind, {}, PAGE):
-        table.writerows([_shown(record.id), *(_shown(record.values.get(field)) for field in fields)] for record in page)
-        count += len(page)
+    for record in _all(crm, kinds):
+        name = [_shown(record.kind)] if several else []
+        table.writerow([*name, _shown(record.id), *(_shown(record.values.get(field)) for field in fields)])
+        count += 1
     return count
+
+
+def _all(crm: Crm, kinds: Sequence[str]) -> Iterator[CrmRecord]:
+    for kind in kinds:
+        for page in crm.sweep(kind, {}, PAGE):
+            yield from page
 
 
 def _fields(file: CsvFile, id_column: str, mapping: dict[str, str]) -> dict[str, str]:

@@ -38,6 +38,7 @@ RECORD = "SELECT id, fields, created_at, updated_at, archived FROM records WHERE
 RECORDS = """SELECT id, fields, created_at, updated_at FROM records
     WHERE kind = ? AND id IN (SELECT value FROM json_each(?)) AND NOT archived"""
 KIND = "SELECT id, fields, created_at, updated_at FROM records WHERE kind = ? AND NOT archived ORDER BY id"
+KINDS = "SELECT DISTINCT kind FROM records WHERE NOT archived ORDER BY kind"
 # With max() SQLite takes `at` from the row that has it: the last edit. A later write of ours ends a person's say.
 EDITED = """SELECT p.id, p.field, p.at, max(p.seq) FROM changes AS p
     WHERE p.source = 'person' AND p.field <> '' AND p.kind = ? AND p.id IN (SELECT value FROM json_each(?))
@@ -118,6 +119,11 @@ class SqliteCrm:
                 found.append(self._change(db, rows))
                 after = rows[-1][0]
         return found, f"{self._name}:{after}"
+
+    def kinds(self) -> list[str]:
+        """Those of which it holds a record, by name."""
+        with self._file.reading() as db:
+            return [kind for (kind,) in db.execute(KINDS)]
 
     def sweep(self, kind: str, where: Mapping[str, Any], page: int) -> Iterator[list[CrmRecord]]:
         """By id, all from one moment; records whose field is missing equal None. Close it when you stop early."""

@@ -24,9 +24,10 @@ def job(draft: Draft, run: Run, step: Step) -> Job:
         page_of = {record: page for page in pages for record in page.records}
         snapshot["many"] = [of_record(draft, record, page_of[record]) for record in run.members]
     else:
+        related = {**dict.fromkeys(run.include, ()), **run.related}  # a role without records is there all the same
         snapshot["related"] = {
             role: [shown(draft.context(record), HISTORY_SHOWN) for record in records]
-            for role, records in run.related.items()
+            for role, records in related.items()
         }
     agent = draft.rulebook.agents[step.agent]
     return _job(run, step, agent, ids.job_id(run.id, step.agent, step.name, step.attempt), snapshot)

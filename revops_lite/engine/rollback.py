@@ -13,6 +13,7 @@ from revops_lite.rules import rollback as rules
 from revops_lite.values import replace, same
 
 UNDER_WAY = frozenset({WriteState.PLANNED, WriteState.SENDING})
+ON_HOLD = "on hold: "  # how the question about a held value begins
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 
 
@@ -47,7 +48,7 @@ def _record(draft: Draft, record: str, writes: list[Write], by: str, cause: str)
         newest = by_id[revert.undoes[0]]
         if "*" in holds or revert.field in holds:
             hold = holds.get("*") or holds[revert.field]
-            _ask(draft, newest, revert.current, revert.target, f"on hold: {hold.reason}", by)
+            _ask(draft, newest, revert.current, revert.target, f"{ON_HOLD}{hold.reason}", by)
         elif same(revert.current, revert.target):
             undone(draft, revert.undoes, by)
         else:

@@ -10,6 +10,7 @@ from redis import Redis
 
 from revops_lite.errors import NotFound, UsageError
 from revops_lite.models import AuditEntry, Context, OutNotice, Review, Run, Write
+from revops_lite.rules.fanout import whole
 from revops_lite.store import codec, keys
 from revops_lite.store.audit import AuditStream, read_entry
 from revops_lite.store.client import bus_errors
@@ -36,6 +37,13 @@ class Views:
 
     def notices(self, keep: Callable[[OutNotice], bool], limit: int | None) -> list[OutNotice]:
         return self._list("notice", keep, limit)
+
+    def within(self, workflow: str | None) -> Callable[[str | None], bool]:
+        """Whether a run's id, or that of a part, belongs to this workflow; with None every one does."""
+        if workflow is None:
+            return lambda _: True
+        ids = {run.id for run in self.runs(lambda run: run.workflow == workflow, None)}
+        return lambda run: run is not None and whole(run) in ids
 
     def pending(self) -> list[Review]:
         """What waits for a person, oldest first."""

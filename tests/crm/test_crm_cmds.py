@@ -138,3 +138,15 @@ def test_an_export_says_how_many(crm: SqliteCrm) -> None:
     out = io.StringIO()
     assert crm_cmds.export(crm, "lead", out) == {"schema": 1, "kind": "lead", "exported": 1}
     assert out.getvalue() == "id,name\n1,Ann\n"
+
+
+def test_without_a_kind_everything_is_exported_with_its_kind(crm: SqliteCrm) -> None:
+    crm.create("lead", "1", {"name": "Ann"})
+    crm.create("company", "7", {"name": "Acme", "size": 12})
+    out = io.StringIO()
+    assert crm_cmds.export(crm, None, out)["exported"] == 2
+    assert out.getvalue() == "kind,id,name,size\ncompany,7,Acme,12\nlead,1,Ann,\n"
+    crm.archive("company:7")
+    out = io.StringIO()
+    crm_cmds.export(crm, None, out)
+    assert out.getvalue() == "id,name\n1,Ann\n"

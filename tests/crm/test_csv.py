@@ -257,7 +257,7 @@ def test_a_kind_is_one_word(crm: SqliteCrm, file: Path, kind: str) -> None:
 
 def exported(crm: SqliteCrm) -> str:
     out = io.StringIO()
-    export_csv(crm, "lead", out)
+    export_csv(crm, ["lead"], out)
     return out.getvalue()
 
 

@@ -275,9 +275,9 @@ class Installation:
         finally:
             up.end()
 
-    def start(self, *words: str, ready: bool = True) -> Up:
+    def start(self, *words: str, ready: bool = True, command: str = "up") -> Up:
         """The same without a block; `end()` of it, or of the installation, must follow."""
-        up = Up(self, words)
+        up = Up(self, words, command)
         self.ups.append(up)
         if ready:
             try:
@@ -380,13 +380,13 @@ class Installation:
 class Up:
     """A running `revops up`, in a process group of its own; its stderr is a file."""
 
-    def __init__(self, site: Installation, words: Sequence[str]) -> None:
+    def __init__(self, site: Installation, words: Sequence[str], command: str = "up") -> None:
         self._site = site
         number = len(site.ups)
         self._out, self._err = (site.root / f"up{number}.{name}" for name in ("stdout", "stderr"))
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                site.command("up", *words),
+                site.command(command, *words),
                 cwd=site.root,
                 env=site.environment(),
                 stdin=subprocess.DEVNULL,

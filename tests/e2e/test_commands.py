@@ -59,15 +59,19 @@ READING = [  # commands that only read; {run}, {review} and {write} stand for id
     "record view lead:1",
     "record view lead:1 --history",
     "hold list",
+    "hold list lead:1",
     "write list",
     "write list --agent enrichment --state withheld",
     "explain {run}",
     "explain lead:1.industry",
     "explain lead:1.numberofemployees",
     "breaker list",
+    "breaker list enrichment",
     "agent list",
+    "agent list --limit 1",
     "agent try enrichment lead:1",
     "workflow list",
+    "workflow list --limit 1",
     "workflow view new_lead",
     "audit list",
     "status",
@@ -76,7 +80,7 @@ READING = [  # commands that only read; {run}, {review} and {write} stand for id
     "tail --no-follow",
     "check",
 ]
-WITHOUT_JSON = ("run watch", "explain", "crm export")
+WITHOUT_JSON = ("run watch", "crm export")
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +192,12 @@ BAD = [  # words, exit code, what the message has to name
     ("run list --limit none", 2, "--limit"),
     ("run list --limit 0", 2, "--limit"),
     ("run list --since yesterday", 2, "--since"),
+    ("run list --state ended", 2, "cancelled"),
+    ("write list --state done", 2, "applied"),
+    ("review list --state open", 2, "pending"),
+    ("review list --reason unsure", 2, "confidence"),
+    ("review approve --all --reason unsure", 2, "confidence"),
+    ("breaker list nobody", 3, "nobody"),
     ("run retry {run}", 5, "has not failed"),
     ("run cancel {run}", 5, "has ended"),
     ("emit", 2, "lead.created"),

@@ -90,7 +90,8 @@ def test_a_weak_server_is_refused_or_allowed_and_then_told_of_each_time(
 ) -> None:
     lines, sentence = WEAK[weak]
     server = own(*lines)
-    for told in refused(made, 4, ["up", "--until-idle"], ["emit", "lead.created", "lead:1"]):
+    decide = ["review", "reject", "--all", "--note", "no"]
+    for told in refused(made, 4, ["up", "--until-idle"], ["emit", "lead.created", "lead:1"], decide):
         assert f"the server may lose what it has accepted: {sentence}. Mend: CONFIG SET" in told
         assert "or set [redis] allow_weak = true" in told
     assert server.client.dbsize() == 0  # nothing was begun there

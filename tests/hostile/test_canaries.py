@@ -141,7 +141,6 @@ def told(site: Guarded) -> dict[str, str]:
     commands = [[noun, "list"] for noun in nouns] + [[noun, "list", "--json"] for noun in nouns]
     commands += [
         ["check"],
-        ["doctor"],
         ["status"],
         ["metrics"],
         ["audit", "verify"],
@@ -152,7 +151,7 @@ def told(site: Guarded) -> dict[str, str]:
     found = {" ".join(done.words): done.out + done.err for done in site.many(commands)}
     good = dict(site.env)
     site.env["REDIS_URL"] = address(site, "WRONG")
-    for words in (["status"], ["doctor"], ["up"], ["emit", "lead.created", "lead:1"]):
+    for words in (["status"], ["up"], ["emit", "lead.created", "lead:1"]):
         done = site.revops(*words, code=None)
         assert done.code != 0
         found[f"wrong {words[0]}"] = done.out + done.err
@@ -160,7 +159,7 @@ def told(site: Guarded) -> dict[str, str]:
     path = site.root / "config.toml"
     text = path.read_text()
     path.write_text(text.replace('"env:REDIS_URL"', f'"redis://:{CANARIES["INLINE"]}@127.0.0.1:1/0"'))
-    for words in (["check"], ["status"], ["doctor"]):
+    for words in (["check"], ["status"]):
         found[f"inline {words[0]}"] = (done := site.revops(*words, code=None)).out + done.err
     path.write_text(text)
     return found

@@ -153,7 +153,7 @@ def shown(site: Installation) -> dict[str, str]:
     commands = [[*noun, "list"] for noun in lists]
     commands += [["run", "view", run], ["run", "view", failed["id"]], ["review", "view", review]]
     commands += [["record", "view", record, "--history"], ["record", "view", failed["record"], "--history"]]
-    commands += [["status"], ["tail", "--no-follow", "-n", "400"], ["metrics"], ["explain", run], ["check"], ["doctor"]]
+    commands += [["status"], ["tail", "--no-follow", "-n", "400"], ["metrics"], ["explain", run], ["check"]]
     commands += [
         ["workflow", "view", "flow"],
         ["run", "list", "--limit", "1000"],
@@ -161,7 +161,7 @@ def shown(site: Installation) -> dict[str, str]:
     ]
     commands += [["audit", "list", "--limit", "3000"], ["explain", f"{record}.note"]]
     commands += [["rollback", "--agent", "parrot", "--dry-run"]]
-    plain = {"check", "doctor"}
+    plain = {"check"}
     commands += [[*words, "--json"] for words in commands if words[0] not in plain]
     bad = [utf8(text).replace("\x00", "") for text in TEXTS[2:50:4]]
     commands += [
