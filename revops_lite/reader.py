@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from revops_lite.engine.state import over
 from revops_lite.errors import CrmError, CrmRefused, EventRefused
 from revops_lite.models import CrmChange, CrmRecord, Event, IntentState, Run
 from revops_lite.ports import Crm
@@ -47,15 +48,14 @@ class Loader:
 
     def tick(self, now: float) -> int:
         """Read for up to a batch of runs. A CRM that is away is asked again later. Raises BusError."""
-        while True:
-            try:
-                run = self._inbox.get_nowait()
-            except Empty:
-                break
-            self._waiting[run.id] = run
+        self._take_in()
         if not self._waiting or ahead(self._not_before, now, PATIENCE):
             return 0
+        if self._failures:
+            self._forget_ended()
         batch = list(self._waiting.values())[:BATCH]
+        if not batch:
+            return 0
         try:
             events = self.read(batch, now)
         except CrmError as error:
@@ -68,6 +68,20 @@ class Loader:
         for run in batch:
             del self._waiting[run.id]
         return len(batch)
+
+    def _take_in(self) -> None:
+        while True:
+            try:
+                run = self._inbox.get_nowait()
+            except Empty:
+                return
+            self._waiting[run.id] = run
+
+    def _forget_ended(self) -> None:
+        """Nobody offers a run that was cancelled while it waited for a CRM that is away: Redis knows of it."""
+        for (_, id_), run in self.store.load(("run", id_) for id_ in self._waiting).items():
+            if run is not None and over(run):
+                del self._waiting[id_]
 
     def _report(self, batch: Sequence[Run], events: Sequence[Event], now: float) -> None:
         """Too much for one event is a run that cannot go on, and no reason to keep the others waiting."""
@@ -82,7 +96,20 @@ class Loader:
                     self.store.append([_event(run, "missing", now, {"error": why})])
 
     def read(self, batch: Sequence[Run], now: float) -> list[Event]:
-        """`record.loaded` (or `record.missing`) for each run. Raises CrmError."""
+        """`record.loaded` for each run, or `record.missing` where the CRM refuses. Raises CrmError where it is away."""
+        try:
+            related = self._related(batch)
+            names = {run.record for run in batch}
+            names.update(name for roles in related.values() for several in roles.values() for name in several)
+            records = self.crm.read(sorted(names))
+        except CrmRefused as error:
+            if len(batch) == 1:
+                return [_event(batch[0], "missing", now, {"error": str(error)})]
+            return [event for run in batch for event in self.read([run], now)]
+        return [self._loaded(run, related[run.id], records, now) for run in batch]
+
+    def _related(self, batch: Sequence[Run]) -> dict[str, dict[str, tuple[str, ...]]]:
+        """What each run includes, by role. Raises CrmError."""
         related: dict[str, dict[str, tuple[str, ...]]] = {}
         for include in {run.include for run in batch}:
             asked = list({run.record for run in batch if run.include == include})
@@ -90,15 +117,7 @@ class Loader:
             for run in batch:
                 if run.include == include:
                     related[run.id] = found.get(run.record, {})
-        names = {run.record for run in batch}
-        names.update(name for roles in related.values() for several in roles.values() for name in several)
-        try:
-            records = self.crm.read(sorted(names))
-        except CrmRefused as error:
-            if len(batch) == 1:
-                return [_event(batch[0], "missing", now, {"error": str(error)})]
-            return [event for run in batch for event in self.read([run], now)]
-        return [self._loaded(run, related[run.id], records, now) for run in batch]
+        return related
 
     def _loaded(self, run: Run, roles: dict[str, tuple[str, ...]], records: dict[str, CrmRecord], now: float) -> Event:
         wanted = [run.record, *(name for several in roles.values() for name in several)]

@@ -14,7 +14,7 @@ from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.engine.decide import HANDLERS
 from revops_lite.engine.records import truthy
 from revops_lite.engine.state import Draft
-from revops_lite.errors import BusError, CrmError
+from revops_lite.errors import BusError, CrmError, CrmRefused, CrmUnavailable
 from revops_lite.models import CrmRecord, Event, Intent, IntentState, Run, RunState, Trigger
 from revops_lite.policy import Rulebook
 from revops_lite.ports import CrmCall
@@ -241,6 +241,51 @@ def test_a_record_too_large_for_an_event_ends_its_run_and_keeps_nobody_waiting(s
     assert (large.type, large.run) == ("record.missing", "r2")
     assert "too much" in large.data["error"]
     assert (small.type, small.run) == ("record.loaded", "r1")
+
+
+def test_a_refusal_to_tell_what_is_related_ends_one_run_and_keeps_no_other_waiting(
+    store: Store, crm: FaultyCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    related = crm.related
+
+    def choosy(records: Sequence[str], include: Sequence[str]) -> Any:
+        if "lead:2" in records:
+            raise CrmRefused("lead:2 is none of your business")
+        return related(records, include)
+
+    monkeypatch.setattr(crm, "related", choosy)
+    crm.create("lead", "2", {}, "import", "import")
+    loader = Loader(store, crm)
+    loader.offer(replace(run, include=("company",)) for run in (waiting("r2", "lead:2"), waiting("r1")))
+    assert loader.tick(NOW) == 2
+    assert loader.idle()
+    refused, loaded = told(store)
+    assert (refused.type, refused.run) == ("record.missing", "r2")
+    assert refused.data["error"] == "lead:2 is none of your business"
+    assert (loaded.type, loaded.run) == ("record.loaded", "r1")
+
+
+def test_a_run_that_was_cancelled_waits_no_longer_for_a_crm_that_is_away(
+    store: Store, lead: Lead, crm: FaultyCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own record may be what the CRM cannot show."""
+    read = crm.read
+
+    def damaged(records: Sequence[str]) -> dict[str, CrmRecord]:
+        if "lead:2" in records:
+            raise CrmUnavailable("lead:2 cannot be shown")
+        return read(records)
+
+    monkeypatch.setattr(crm, "read", damaged)
+    loader, run = Loader(store, crm), waiting("r2", "lead:2")
+    put(store, lead, run)
+    loader.offer([run, waiting("r1")])
+    assert loader.tick(NOW) == 0
+    assert loader.tick(NOW + 60.0) == 0
+    put(store, lead, replace(run, state=RunState.CANCELLED, finished_at=NOW))
+    assert loader.tick(NOW + 120.0) == 1
+    assert loader.idle()
+    assert [(event.type, event.run) for event in told(store)] == [("record.loaded", "r1")]
 
 
 def test_a_run_that_is_loaded_again_gets_another_event(store: Store, crm: FaultyCrm) -> None:
