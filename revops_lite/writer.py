@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -22,7 +23,7 @@ from revops_lite.models import CrmRecord, Event, Intent, IntentState
 from revops_lite.ports import BatchCrm, Crm, CrmCall
 from revops_lite.rules.merge import behind
 from revops_lite.store.store import Store
-from revops_lite.values import same
+from revops_lite.values import replace, same
 
 log = logging.getLogger("revops.writer")
 
@@ -208,7 +209,10 @@ class Writer:
         asked: list[tuple[bytes, Intent, Event]] = []
         for intent, found in zip(intents, stored, strict=True):
             if found is None or found[1].passes != intent.passes or found[1].state is not IntentState.PLANNED:
-                continue  # it changed under our hands: the next offer brings it again
+                # It changed under our hands, and nothing was told of it: its turn comes with the offer that brings it.
+                self._told.pop(intent.id, None)
+                self._lanes[intent.record][intent.id] = replace(intent, due=inf)
+                continue
             raw, current = found
             asked.append((raw, current, self._event(current, "sending", now, before=standing[intent.id])))
         reports: list[Event] = []

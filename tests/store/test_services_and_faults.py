@@ -151,9 +151,9 @@ def test_a_call_that_met_a_silent_redis_is_tried_again(desk: Desk, monkeypatch: 
     assert desk.crm.written == 1
 
 
-def test_a_call_that_the_gate_let_go_without_our_hearing_it_is_read_back_first(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def unheard(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The gate has let the call go, and nothing of its answers arrived."""
     gate = desk.store.gate
 
     def lost(*arguments: Any) -> Any:
@@ -164,9 +164,27 @@ def test_a_call_that_the_gate_let_go_without_our_hearing_it_is_read_back_first(
         broken.setattr(desk.store, "gate", lost)
         with pytest.raises(BusError):
             desk.tick()
-    assert desk.hear() == ["write.sending"]
-    assert desk.until_over()[0] == "write.deferred", "read back: it had not been applied"
-    assert desk.crm.written == 1
+    return desk
+
+
+def test_a_call_that_the_gate_let_go_without_our_hearing_it_is_read_back_first(unheard: Desk) -> None:
+    assert unheard.hear() == ["write.sending"]
+    assert unheard.until_over()[0] == "write.deferred", "read back: it had not been applied"
+    assert unheard.crm.written == 1
+
+
+def test_so_it_is_where_the_writer_goes_on_before_it_is_told_of_its_own_call(
+    unheard: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[Intent] = []
+    with monkeypatch.context() as slow:
+        slow.setattr(unheard.writer, "offer", offered.extend)
+        assert unheard.hear() == ["write.sending"]
+    assert unheard.tick() == []
+    assert unheard.writer.tick(unheard.now) == 0, "until then the CRM is not asked again and again"
+    unheard.writer.offer(offered)
+    assert unheard.until_over() == ["write.deferred", "write.sending", "write.applied"]
+    assert unheard.crm.written == 1
 
 
 def test_a_report_that_redis_did_not_take_is_told_before_anything_else(
@@ -218,6 +236,14 @@ def test_a_controller_that_was_taken_over_sends_nothing(desk: Desk) -> None:
     with pytest.raises(BusError, match="another controller"):
         desk.tick()
     assert desk.crm.written == 0
+
+
+def test_a_crm_that_wants_to_be_left_alone_for_years_is_asked_again_within_the_hour(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk.crm, "write_many", lambda _: [CrmUnavailable("too many calls", retry_after=1e9)])
+    assert desk.tick() == ["write.sending", "write.deferred"]
+    assert told(desk.store)[-1].data["retry_at"] == desk.now + 3600.0
 
 
 # ---- reading
