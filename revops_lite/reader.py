@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -12,6 +12,7 @@ from revops_lite.errors import CrmError, CrmRefused, EventRefused
 from revops_lite.models import CrmChange, CrmRecord, Event, IntentState, Run
 from revops_lite.ports import Crm
 from revops_lite.rules.merge import own
+from revops_lite.store.events import encode_event
 from revops_lite.store.store import Store
 from revops_lite.times import ahead
 from revops_lite.values import replace
@@ -187,37 +188,14 @@ class Poller:
 
     def _accept(self, changes: Sequence[CrmChange], now: float) -> int:
         """An event's id comes from the change itself: reading a page twice accepts it once."""
-        ours = self._ours(changes)
-        seen = self._seen(changes)
-        events = []
-        for change in changes:
-            mine = {name: value for id_ in change.write_ids for name, value in ours.get(id_, {}).items()}
-            rest = own(change.fields, mine)
-            if not rest and change.write_ids and not change.created:
-                continue
-            kind = change.record.partition(":")[0]
-            data: dict[str, Any] = {"values": rest, "actor": change.actor, "person": change.person}
-            if late := [id_ for id_ in change.write_ids if ours.get(id_) == {}]:
-                data["late"] = late
-            if change.record in seen:
-                standing = {name: seen[change.record].values.get(name) for name in rest}
-                # it was after the edit that somebody looked, whatever our clock says
-                data |= {"standing": standing, "asked_at": max(now, change.at)}
-            events.append(
-                Event(
-                    id=f"crm|{change.record}|{change.key}",
-                    type=f"{kind}.created" if change.created else f"{kind}.updated",
-                    subject=change.record,
-                    source="crm",
-                    time=change.at,
-                    data=data,
-                )
-            )
+        ours, seen = self._ours(changes), self._seen(changes)
+        news = (_news(change, ours, seen.get(change.record), now) for change in changes)
+        events = [event for event in news if event is not None]
         try:
             return self.store.append(events).count("new")
-        except EventRefused:  # one of them is too large to carry its values: whoever needs them reads them
-            bare = [replace(event, data={**event.data, "values": {}}) for event in events]
-            return self.store.append(bare).count("new")
+        except EventRefused:
+            fitting = (_fitting(event) for event in events)
+            return self.store.append([event for event in fitting if event is not None]).count("new")
 
     def _seen(self, changes: Sequence[CrmChange]) -> dict[str, CrmRecord]:
         """What stands by now in the records that people have edited: whether their word was the last one.
@@ -245,3 +223,52 @@ class Poller:
             for (_, id_), intent in found.items()
             if intent is not None
         }
+
+
+def _news(
+    change: CrmChange, ours: Mapping[str, Mapping[str, Any]], standing: CrmRecord | None, now: float
+) -> Event | None:
+    """A change as an event, with what stands there by now where a person made it; None for our own write's echo."""
+    mine = {name: value for id_ in change.write_ids for name, value in ours.get(id_, {}).items()}
+    rest = own(change.fields, mine)
+    if not rest and change.write_ids and not change.created:
+        return None
+    data: dict[str, Any] = {"values": rest, "actor": change.actor, "person": change.person}
+    if late := [id_ for id_ in change.write_ids if ours.get(id_) == {}]:
+        data["late"] = late
+    if standing is not None:
+        data["standing"] = {name: standing.values.get(name) for name in rest}
+        data["asked_at"] = max(now, change.at)  # it was after the edit that somebody looked, whatever our clock says
+    return Event(
+        id=f"crm|{change.record}|{change.key}",
+        type=f"{change.record.partition(':')[0]}.{'created' if change.created else 'updated'}",
+        subject=change.record,
+        source="crm",
+        time=change.at,
+        data=data,
+    )
+
+
+def _fitting(event: Event) -> Event | None:
+    """A change as an event can carry it: without its values, where those are too much or no text. Whoever needs them
+    reads them. None where it cannot be told at all, which is no reason to stop at it for ever."""
+    refused = _refusal(event)
+    if refused is None:
+        return event
+    data = {name: value for name, value in event.data.items() if name not in ("standing", "asked_at")}
+    bare = replace(event, data={**data, "values": {}})
+    still = _refusal(bare)
+    if still is None:
+        log.warning("a change of %r is told without its values: %s", event.subject, refused)
+        return bare
+    mend = "correct in the CRM what the record is called, or the name of who changed it, and change it once more"
+    log.error("a change of %r is told to nobody: %s. Mend: %s", event.subject, still, mend)
+    return None
+
+
+def _refusal(event: Event) -> EventRefused | None:
+    try:
+        encode_event(event)
+    except EventRefused as error:
+        return error
+    return None

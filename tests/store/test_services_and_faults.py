@@ -3,6 +3,7 @@ nothing is sent twice, and nothing waits for ever."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from revops_lite.engine.decide import HANDLERS
 from revops_lite.engine.records import truthy
 from revops_lite.engine.state import Draft
 from revops_lite.errors import BusError, CrmError, CrmRefused, CrmUnavailable
-from revops_lite.models import CrmRecord, Event, Intent, IntentState, Run, RunState, Trigger
+from revops_lite.models import CrmChange, CrmRecord, Event, Intent, IntentState, Run, RunState, Trigger
 from revops_lite.policy import Rulebook
 from revops_lite.ports import CrmCall
 from revops_lite.queue.drain import Drain
@@ -332,6 +333,61 @@ def test_a_change_too_large_for_an_event_still_starts_what_listens(store: Store,
     ]
     assert poller.tick(NOW + 2.0) == 0
     assert poller.drained
+
+
+@pytest.fixture(params=["x" * 1_100_000, "\ud83d"], ids=["too much", "half a surrogate pair"])
+def untold(request: pytest.FixtureRequest, store: Store, lead: Lead, crm: FaultyCrm) -> Poller:
+    """The CRM's next changes are people's: of `RECORD` to what no event can carry, then of another record."""
+    put(store, lead, context(RECORD))
+    crm.create("lead", "2", {}, "import", "import")
+    poller = Poller(store, crm, every=1.0)
+    poller.tick(NOW)
+    crm.edit(RECORD, {"a": "theirs"}, "pat")
+    with crm._file.writing() as db:  # as another program may have written it
+        db.execute("UPDATE changes SET after = ? WHERE after = ?", (json.dumps(request.param), '"theirs"'))
+        db.execute("UPDATE records SET fields = ? WHERE id = '1'", (json.dumps({"a": request.param}),))
+    crm.edit("lead:2", {"b": "small"}, "pat")
+    return poller
+
+
+def test_a_persons_edit_that_no_event_can_carry_is_told_without_its_values(
+    untold: Poller, store: Store, crm: FaultyCrm
+) -> None:
+    assert untold.tick(NOW + 2.0) == 2
+    bare, whole = told(store)[2:]
+    assert (bare.type, bare.subject) == ("lead.updated", RECORD)
+    assert bare.data == {"values": {}, "actor": "pat", "person": True}
+    assert (whole.subject, whole.data["values"], whole.data["standing"]) == ("lead:2", {"b": "small"}, {"b": "small"})
+    assert crm.changes(store.poll_cursor(), 10)[0] == []
+    assert untold.tick(NOW + 4.0) == 0
+    assert untold.drained
+
+
+def test_an_edit_told_without_its_values_is_decided_like_any_other(untold: Poller, store: Store) -> None:
+    untold.tick(NOW + 2.0)
+    controller = controlling(store)
+    controller.take_over(NOW, force=True)
+    while controller.step(NOW + 3.0):
+        pass
+    assert store.opened("reviews") == []
+    assert store.load([("context", RECORD)])["context", RECORD].fields == context(RECORD).fields
+
+
+def test_a_change_that_cannot_be_told_at_all_is_logged_and_stops_no_other(
+    untold: Poller, store: Store, crm: FaultyCrm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = crm.changes
+
+    def by_half_a_name(cursor: str | None, limit: int) -> tuple[list[CrmChange], str]:
+        found, after = changes(cursor, limit)
+        return [replace(one, actor="\ud83d") if one.record == RECORD else one for one in found], after
+
+    monkeypatch.setattr(crm, "changes", by_half_a_name)
+    assert untold.tick(NOW + 2.0) == 1
+    assert told(store)[-1].subject == "lead:2"
+    assert crm.changes(store.poll_cursor(), 10)[0] == []
+    assert f"a change of {RECORD!r} is told to nobody" in caplog.text
+    assert "Mend: " in caplog.text
 
 
 def test_a_persons_way_back_to_our_value_is_no_echo_of_our_call(store: Store, lead: Lead, crm: FaultyCrm) -> None:
