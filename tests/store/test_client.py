@@ -16,6 +16,7 @@ from redis.retry import Retry
 from revops_lite.errors import BusError, ConfigError, CredentialError
 from revops_lite.server import EmbeddedServer
 from revops_lite.store.client import Clients, bus_errors, check_durable, shown, version
+from revops_lite.store.store import Store
 
 
 class ForgetfulServer(threading.Thread):
@@ -145,11 +146,55 @@ def test_full_memory_is_a_bus_error_from_a_script_too(own: EmbeddedServer) -> No
                 attempt()
 
 
+def load_often(store: Store) -> None:
+    for _ in range(1000):
+        store.load([("run", "r1"), ("context", "lead:1")])
+
+
+def test_a_server_busy_with_a_script_is_a_bus_error_in_a_pipeline_too(own: EmbeddedServer) -> None:
+    with Clients(own.url) as clients:
+        clients.commands.config_set("lua-time-limit", "50")
+        endless = clients.blocking().connection_pool.get_connection()
+        endless.send_command("EVAL", "while true do end", 0)
+        with pytest.raises(BusError, match=r"takes no commands now.* BUSY "):
+            load_often(Store(clients.commands))  # the script may not have begun yet
+        clients.commands.script_kill()
+        with pytest.raises(ResponseError, match=r"(?i)killed by user"):
+            endless.read_response()
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+def test_a_server_that_takes_no_writes_is_a_bus_error_in_a_pipeline_too(own: EmbeddedServer, transaction: bool) -> None:
+    with Clients(own.url) as clients:
+        clients.commands.config_set("min-replicas-to-write", "1")
+        pipeline = clients.commands.pipeline(transaction=transaction).get("key").set("key", "value")
+        with pytest.raises(BusError, match="NOREPLICAS"), bus_errors():
+            pipeline.execute()
+
+
+def test_a_replica_cut_off_from_its_primary_is_a_bus_error(own: EmbeddedServer) -> None:
+    with Clients(own.url) as clients:
+        clients.commands.config_set("replica-serve-stale-data", "no")
+        clients.commands.replicaof("127.0.0.1", 1)
+        for attempt in (lambda: clients.commands.get("key"), clients.commands.pipeline().get("key").execute):
+            with pytest.raises(BusError, match="takes no commands now"), bus_errors():
+                attempt()
+
+
 def test_a_wrong_command_stays_the_fault_it_is(own: EmbeddedServer) -> None:
     with Clients(own.url) as clients:
         clients.commands.set("key", "text")
         with pytest.raises(ResponseError, match="WRONGTYPE"), bus_errors():
             clients.commands.rpush("key", "x")
+
+
+def test_what_a_command_carries_does_not_say_what_its_error_is(own: EmbeddedServer) -> None:
+    with Clients(own.url) as clients:
+        clients.commands.set("key", "text")
+        carried = "x-BUSY y of pipeline caused error: BUSY z"
+        pipeline = clients.commands.pipeline(transaction=False).rpush("key", carried)
+        with pytest.raises(ResponseError, match="WRONGTYPE"), bus_errors():
+            pipeline.execute()
 
 
 def test_the_embedded_server_is_durable_and_new_enough(own: EmbeddedServer) -> None:
