@@ -145,15 +145,14 @@ def _before_its_write(evidence: Evidence, item: Doc) -> Iterator[str]:
             write
             and write["rule"].startswith("approved by")
             and _of(item, write)
+            and write["after"] in evidence.decided(item)
             and fact["at"] < item["decided_at"] - 0.05
         ):
             yield f"{item['record']}.{item['field']} was written before {item['id']} was decided"
 
 
 def _of(item: Doc, write: Doc) -> bool:
-    return (item["record"], item["field"], item["run"], item["proposed"]) == (
-        write["record"], write["field"], write["run"], write["after"],
-    )  # fmt: skip
+    return all(item[name] == write[name] for name in ("record", "field", "run"))
 
 
 def _write_of(evidence: Evidence, fact: Doc) -> Doc | None:

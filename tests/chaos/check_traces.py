@@ -18,6 +18,7 @@ PERMANENT = re.compile(
     r"|rq:queues|rq:queue:.+|rq:workers.*|rq:scheduler.*|rq:executions.*|rq:wip.*|rq:finished.*|rq:failed.*"
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+FELL = "shows a traceback"
 NOT_JSON = re.compile(r"[:\[,]\s*(NaN|-?Infinity)\b")
 
 
@@ -85,7 +86,7 @@ def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
         if NOT_JSON.search(text):
             yield f"{name} holds a number that is none: {NOT_JSON.search(text)}"
         if "Traceback" in text and not name.startswith("var/logs/agents"):  # an agent's own belongs there
-            yield f"{name} shows a traceback: {text[text.index('Traceback') :][:800]}"
+            yield f"{name} {FELL}: {text[text.index('Traceback') :][:800]}"
     for process in evidence.processes:
         yield f"a process is left over: {process}"
     for name, kind, ttl, _ in evidence.keys:

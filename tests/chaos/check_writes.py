@@ -201,7 +201,7 @@ def _sure(evidence: Evidence, fact: Doc) -> Iterator[str]:
 def _approved(evidence: Evidence, fact: Doc) -> bool:
     return any(
         (item["record"], item["field"]) == (fact["record"], fact["field"])
-        and (item["state"] == "edited" or (item["state"] == "approved" and item["proposed"] == fact["after"]))
+        and fact["after"] in evidence.decided(item)
         and item["decided_by"]
         for item in evidence.all("review")
     )

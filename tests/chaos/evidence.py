@@ -6,7 +6,7 @@ Nothing here, nor in the checker, imports the product: what both would get wrong
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,20 @@ class Evidence:
     def all(self, kind: str) -> list[Doc]:
         return list(self.docs.get(kind, {}).values())
 
+    def decided(self, item: Doc) -> list[Any]:
+        """The values of the item's field that people have said yes to."""
+        if item["state"] != "edited":
+            return [item["proposed"]] if item["state"] == "approved" else []
+        told = [event["data"] for _, event in self.events if event.get("type") == "review.decided"]
+        edits = [data["values"] for data in told if (data["review"], data["decision"]) == (item["id"], "edit")]
+        return [values[item["field"]] for values in edits if item["field"] in values]
+
     def noted(self, what: str) -> list[Doc]:
         return [note for note in self.notes if note["what"] == what]
 
 
-def gather(root: Path, redis: Redis, spec: Doc) -> Evidence:
-    """Everything of an installation in `root` that has come to rest."""
+def gather(root: Path, redis: Redis, spec: Doc, own: Collection[int] = ()) -> Evidence:
+    """Everything of an installation in `root` that has come to rest. `own` are processes of the test itself."""
     evidence = Evidence(spec)
     _from_redis(evidence, redis)
     audit = root / "var" / "audit"
@@ -118,7 +126,7 @@ def gather(root: Path, redis: Redis, spec: Doc) -> Evidence:
     evidence.notices = lines_of(root / "notices.jsonl")
     for file in [*root.glob("out*"), *root.glob("var/logs/*"), *root.glob("var/audit/*.jsonl"), *root.glob("notices*")]:
         evidence.texts[str(file.relative_to(root))] = file.read_text("utf-8", "replace")
-    evidence.processes = list(_left_over(root))
+    evidence.processes = list(_left_over(root, own))
     return evidence
 
 
@@ -171,8 +179,8 @@ def _context(evidence: Evidence, raw: dict[bytes, bytes]) -> None:
     evidence.contexts[raw[b"r"].decode()] = found
 
 
-def _left_over(root: Path) -> Iterator[str]:
-    """Processes that work in `root`, or name it, and are none of the trial's own servers."""
+def _left_over(root: Path, own: Collection[int]) -> Iterator[str]:
+    """Processes that work in `root`, or name it, and are no server and none of the test's own."""
     mark = str(root)
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -180,5 +188,5 @@ def _left_over(root: Path) -> Iterator[str]:
             there = mark in words or mark == str((folder / "cwd").readlink())
         except OSError:
             continue
-        if there and not any(own in words for own in ("redis-server", "valkey-server", "nursery.py")):
+        if there and int(folder.name) not in own and "redis-server" not in words and "valkey-server" not in words:
             yield f"{folder.name} {words}"

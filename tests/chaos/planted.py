@@ -440,7 +440,11 @@ def keys_for_ever() -> None:
 
     commit = Store.commit
 
-    def _commit(self: Any, lead: Any, commands: Any, cursor: str | None, now: float) -> None:
-        commit(self, lead, [one[:3] if one[0] == "SET" else one for one in commands], cursor, now)
+    def _commit(self: Any, lead: Any, commands: Any, *words: Any) -> None:
+        plain: list[Any] = []
+        for one in commands:
+            several = one[0] == "SETS"
+            plain += [("SET", *pair) for pair in zip(one[2::2], one[3::2], strict=True)] if several else [one]
+        commit(self, lead, plain, *words)
 
     Store.commit = _commit

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from check_traces import FELL
 from checker import Violation
 from nursery import Nursery
 from plants import PLANTS, play
@@ -75,7 +76,8 @@ def run(nursery: Nursery, task: str) -> Result:
             result.judge(weather.violations)
         case "plant", [bug]:
             clean, planted = play(nursery, bug, False), play(nursery, bug, True)
-            result.found = any(one.invariant in PLANTS[bug].found for one in planted)
+            # One with which the program only falls over is not the bug that was meant.
+            result.found = any(one.invariant in PLANTS[bug].found and FELL not in str(one) for one in planted)
             result.fired["planted"] += 1
             result.judge(clean)
         case _:

@@ -320,7 +320,7 @@ class Trial:
     def evidence(self) -> Evidence:
         """Of an installation at rest."""
         with self.redis.client() as client:
-            return gather(self.root, client, self.spec)
+            return gather(self.root, client, self.spec, (self.crm.pid,))
 
     def keep(self, place: Path) -> None:
         """Copy everything that another trial needs to go on from here (`kept`)."""
