@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -177,14 +178,21 @@ def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
     supervisor = Supervisor(fleet, work, Recovery(installation.clients.commands, work))
     pulse = Pulse(supervisor)
     parts.before_start.append(supervisor.recover_all_local)
-    parts.services["hosts"] = Service("hosts", pulse.tick, pulse.next_due)
-    parts.on_stop.append(supervisor.stop)
-    if settings.workers.processes:
-        return
+    own = None if settings.workers.processes else _own_host(installation, work, fleet)
+    stop: Callable[[], object] = supervisor.stop if own is None else own.stop
+    parts.services["hosts"] = Service("hosts", pulse.tick, pulse.next_due, stop)
+    if own is not None:
+        parts.controller.after_commit.append(partial(_ring, own))
+        parts.on_start.append(own.start)
+
+
+def _own_host(installation: Installation, work: WorkQueue, fleet: Fleet) -> Host:
+    """The one in this process."""
+    settings = installation.settings
     os.chdir(settings.root)
     installation.until_closed(host_log(fleet.logs / "agents.log"))
     installation.until_closed(agents_to_log())
-    host = Host(
+    return Host(
         work,
         name=f"{fleet.node}.{os.getpid()}.0",
         queues=list(fleet.groups),
@@ -193,9 +201,6 @@ def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
         isolated=[names.isolated(queue) for queue in fleet.groups],
         recycle=False,
     )
-    parts.controller.after_commit.append(partial(_ring, host))
-    parts.on_start.append(host.start)
-    parts.on_stop.append(host.stop)
 
 
 def _ring(host: Host, changes: Changes) -> None:
@@ -220,9 +225,11 @@ def run_worker(installation: Installation) -> None:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    while not stopping.wait(SUPERVISE_EVERY):
-        supervisor.tick(time.time())
-    supervisor.stop()
+    try:
+        while not stopping.wait(SUPERVISE_EVERY):
+            supervisor.tick(time.time())
+    finally:
+        supervisor.stop()
 
 
 class Pulse:

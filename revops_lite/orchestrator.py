@@ -229,6 +229,8 @@ class Orchestrator:
     def _shut_down(self) -> None:
         deadline = time.monotonic() + STOP_WITHIN
         for service in self.parts.services.values():
+            service.ask_to_stop()  # all, before any of them is waited for: they stop at the same time
+        for service in self.parts.services.values():
             service.stop(max(0.1, deadline - time.monotonic()))
         for action in self.parts.on_stop:
             try:

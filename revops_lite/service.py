@@ -17,15 +17,21 @@ LONGEST_NAP = 1.0
 class Service:
     """Calls `tick(now)` when woken, when `next_due()` says so, and at least every second. Errors never end it.
 
-    A tick that moved something is followed by another at once.
+    A tick that moved something is followed by another at once. `at_end` is called in the same thread once it has been
+    stopped: for what has to end where it began.
     """
 
     def __init__(
-        self, name: str, tick: Callable[[float], int], next_due: Callable[[], float | None] = lambda: None
+        self,
+        name: str,
+        tick: Callable[[float], int],
+        next_due: Callable[[], float | None] = lambda: None,
+        at_end: Callable[[], object] = lambda: None,
     ) -> None:
         self.name = name
         self.tick = tick
         self.next_due = next_due
+        self.at_end = at_end
         self._woken = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -36,10 +42,14 @@ class Service:
     def wake(self) -> None:
         self._woken.set()
 
-    def stop(self, timeout: float) -> None:
-        """Let the tick under way end; wait for it up to `timeout` seconds."""
+    def ask_to_stop(self) -> None:
+        """The tick under way is the last one. Returns at once."""
         self._stopped.set()
         self._woken.set()
+
+    def stop(self, timeout: float) -> None:
+        """Let the tick under way and `at_end` come to their end; wait for that up to `timeout` seconds."""
+        self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join(timeout)
 
@@ -51,6 +61,10 @@ class Service:
             due = self.next_due()
             nap = LONGEST_NAP if due is None else max(0.0, min(LONGEST_NAP, due - time.time()))
             self._woken.wait(nap)
+        try:
+            self.at_end()
+        except Exception:
+            log.exception("%s: it did not stop cleanly", self.name)
 
     def _once(self) -> bool:
         try:

@@ -4,8 +4,8 @@ jobs go on.
 Who dies alone is asked why: all jobs that were in flight in it are suspects and go to the queue's isolated twin, where
 a host with one slot runs them one after the other. So a job that kills its host is known exactly, and the others pass.
 
-Nothing here sleeps or runs by itself: `tick(now)` is called a few times a second, from a thread that lives as long as
-the process (the kernel ends a host when the thread that started it ends).
+Nothing here runs by itself: `tick(now)` is called a few times a second, and `stop` at the end, by one and the same
+thread. The kernel kills a host as soon as the thread that started it has ended, with all that it has in hand.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ IDLE_AFTER = 30.0  # seconds without a suspect until the isolated host goes home
 YOUNG = 10.0  # seconds; who dies younger is started again more slowly each time
 MAX_BACKOFF = 30.0
 LOG_BYTES = 10_000_000
+GRACE = 6.0  # seconds in which all hosts end: a little more than each of them gives its calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +138,19 @@ class Supervisor:
                 seat.started_at, seat.busy_at, seat.not_before = now, now, now
         self._last_tick = now
 
-    def stop(self, grace: float = 6.0) -> None:
-        """Ask all hosts to stop, wait up to `grace` seconds, then kill the rest; their jobs wait for the next start."""
+    def stop(self, grace: float = GRACE) -> None:
+        """Ask all hosts to stop, wait up to `grace` seconds, then kill the rest; their jobs wait for the next start.
+
+        What they report meanwhile counts, even where nobody decides any more: it is in the stream.
+        """
+        end = time.monotonic() + grace
         living = [seat.process for seat in self._seats if seat.process is not None]
         for process in living:
             process.terminate()
         for process in living:
             try:
-                process.wait(grace)
+                process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                grace = 0.1
                 process.kill()
                 process.wait()
             _end_group(process.pid)

@@ -65,6 +65,8 @@ def run(given: Mapping[str, Any], stop: threading.Event) -> int:
     root = Path(given["config"]).resolve().parent
     os.chdir(root)
     import_from(root, given["agents"].values())
+    if stop.is_set():  # told while it still read its agents: nothing is begun any more
+        return 0
     with Clients(given["url"]) as clients:
         sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
         work = WorkQueue(clients.commands, sink, PAUSED)

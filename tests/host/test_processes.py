@@ -16,8 +16,10 @@ import pytest
 from redis import Redis
 
 from revops_lite.models import Event, Job
+from revops_lite.queue import names
 from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.work import WorkQueue
+from revops_lite.service import Service
 from revops_lite.store.client import Clients
 
 pytestmark = pytest.mark.real
@@ -106,6 +108,29 @@ def test_a_stopped_hosts_work_waits_for_the_next_start(
     assert again.recover_all_local(time.time()).moved == (("job-1", "agents", "agents"),)
     assert work.registered("n.") == []
     ticking(again, lambda: outcomes(told) == {"lead:1": "done"})
+
+
+def test_hosts_end_in_good_order_in_the_thread_that_has_started_them(
+    supervisor: Any, put: Put, told: Told, until: Any, work: WorkQueue, real_redis: Redis, tmp_path: Path
+) -> None:
+    """The kernel kills them as soon as that thread has ended."""
+
+    def bells() -> int:
+        return real_redis.pubsub_numsub(names.queue("agents"))[0][1]
+
+    put(1, "wait_for_file", file=str(tmp_path / "go"))
+    hosts = supervisor()
+    service = Service("hosts", lambda now: hosts.tick(now) or 0, at_end=hosts.stop)
+    service.start()
+    until(lambda: work.in_flight(["agents"]) == 1 and bells() == 1)
+    service.ask_to_stop()
+    until(lambda: bells() == 0)  # the host has been told, and waits for its call
+    (tmp_path / "go").touch()
+    service.stop(30.0)
+    assert hosts.pids() == {}
+    assert outcomes(told) == {"lead:1": "done"}
+    assert work.registered("n.") == []
+    assert (tmp_path / "logs" / "agents.log").read_text().rstrip().endswith(" ends")
 
 
 def test_a_host_that_stops_reporting_is_killed_and_its_job_goes_on(
