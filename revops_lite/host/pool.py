@@ -86,6 +86,8 @@ class Host:
         self._inbox: SimpleQueue[Claim | None] = SimpleQueue()
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._silent = threading.Event()  # no heartbeat any more
+        self._pulser: threading.Thread | None = None
         self._idle = threading.Event()
         self._dry = False  # the last claim left nothing that may be claimed, and nobody has rung since
         self._reporter = Reporter(work, name, clock, self._reported)
@@ -100,13 +102,13 @@ class Host:
         self._watchdog.start()
         for _ in range(self._threads):
             self._thread(self._serve, "slot")
-        self._thread(self._pulse, "pulse")
+        self._pulser = self._thread(self._pulse, "pulse")
         self._thread(self._dispatch, "dispatch")
 
     def stop(self, grace: float | None = 5.0) -> bool:
         """Claim no more, wait up to `grace` seconds (None: as long as it takes) for what runs, report it.
 
-        True if nothing was left unfinished.
+        Until then it says that it lives. True if nothing was left unfinished.
         """
         self._stopping.set()
         self._wake.set()
@@ -118,12 +120,19 @@ class Host:
             self._inbox.put(None)
         self._watchdog.stop()
         clean = self._reporter.stop(max(1.0, min(REPORT, end - time.monotonic()))) and not self._held
+        self._fall_silent()
         if clean:
             try:
                 self._work.sign_off({self.name: self._card.queues})
             except BusError:
                 log.warning("host %s could not sign off", self.name)
         return clean
+
+    def _fall_silent(self) -> None:
+        """A heartbeat that is under way would sign us on again behind our signing off."""
+        self._silent.set()
+        if self._pulser is not None:
+            self._pulser.join(1.0)
 
     @property
     def exhausted(self) -> bool:
@@ -150,8 +159,10 @@ class Host:
         """Results that came after their job had been given to another host."""
         return self._reporter.late
 
-    def _thread(self, body: Callable[[], None], role: str) -> None:
-        threading.Thread(target=self._run, args=(body,), name=f"{self.name}-{role}", daemon=True).start()
+    def _thread(self, body: Callable[[], None], role: str) -> threading.Thread:
+        thread = threading.Thread(target=self._run, args=(body,), name=f"{self.name}-{role}", daemon=True)
+        thread.start()
+        return thread
 
     def _run(self, body: Callable[[], None]) -> None:
         try:
@@ -224,16 +235,21 @@ class Host:
     def _serve(self) -> None:
         while (claim := self._inbox.get()) is not None:
             try:
-                job = decode(claim.data)
-            except QueueError as refusal:
-                log.error("job %s: %s", claim.job_id, refusal)
-                told = job_refused(claim.job_id, claim.execution, self._clock(), str(refusal))
-                self._settle(claim, Ending(claim, ok=False, event=told, error=str(refusal)))
-                continue
-            calls = calls_of(job)
-            ending = self._one(claim, job) if calls is None else self._many(claim, Many(job, calls))
-            if not self._settle(claim, ending):
+                ours = self._settle(claim, self._worked_off(claim))
+            except Exception:
+                ours = self._lose(claim)
+            if not ours:
                 return  # given up meanwhile: another thread has this place
+
+    def _worked_off(self, claim: Claim) -> Ending:
+        try:
+            job = decode(claim.data)
+        except QueueError as refusal:
+            log.error("job %s: %s", claim.job_id, refusal)
+            told = job_refused(claim.job_id, claim.execution, self._clock(), str(refusal))
+            return Ending(claim, ok=False, event=told, error=str(refusal))
+        calls = calls_of(job)
+        return self._one(claim, job) if calls is None else self._many(claim, Many(job, calls))
 
     def _one(self, claim: Claim, job: Job) -> Ending:
         one = Call(claim, job)
@@ -295,19 +311,29 @@ class Host:
         told = f"{failures} of {len(results)} records failed" if failures else ""
         return Ending(claim, not failures, event, told, many.worked)
 
-    def _settle(self, claim: Claim, ending: Ending) -> bool:
+    def _settle(self, claim: Claim, ending: Ending | None) -> bool:
         """Whoever comes first decides how a claim ended. False for the one who comes second."""
         with self._lock:
-            if self._running.pop(claim.execution, None) is None:
+            if claim.execution not in self._running:
                 return False
+            if ending is None:
+                self._held.pop(claim.execution, None)
+            else:
+                self._reporter.put(ending)  # before nothing seems to run any more, or a stop would not wait for it
+            del self._running[claim.execution]
             if self._alone == claim.execution:
                 self._alone = None
             self._ended += 1
-        self._reporter.put(ending)
         if not self._dry:
             self._wake.set()
         self._idle.set()
         return True
+
+    def _lose(self, claim: Claim) -> bool:
+        """A fault of ours: no ending. Nobody waits for it here, and without life it is recovered as a suspect."""
+        log.exception("host %s broke at job %s", self.name, claim.job_id)
+        self._broken = True
+        return self._settle(claim, None)
 
     # ---- reporting ----------------------------------------------------------------------------------------------
 
@@ -325,9 +351,10 @@ class Host:
             except RevopsError as error:
                 log.warning("no heartbeat: %s", error)
                 lost = []
-            for execution in set(lost) & self._running.keys():
-                log.warning("job %s was given to another host", self._running[execution].job_id)
-            if self._stopping.wait(PULSE):
+            for claim in held:
+                if claim.execution in lost and claim.execution in self._running:
+                    log.warning("job %s was given to another host", claim.job_id)
+            if self._silent.wait(PULSE):
                 return
 
 

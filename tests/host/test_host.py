@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from rq.queue import Queue
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from revops_lite.host.pool import IDLE
+from revops_lite.host import pool
 from revops_lite.host.prints import agents_to_log
 from revops_lite.models import Event, Job
 from revops_lite.queue.recovery import Recovery
@@ -175,6 +176,43 @@ def test_stopping_waits_for_what_runs(host: Any, put: Put, told: Told, until: An
     (tmp_path / "go").touch()
 
 
+def test_a_host_that_is_to_be_replaced_says_that_it_lives_until_its_calls_have_ended(
+    host: Any, put: Put, told: Told, until: Any, work: WorkQueue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would be killed as silent, and its calls with it."""
+    monkeypatch.setattr(pool, "PULSE", 0.01)
+    one = host()
+    put(1, "wait_for_file", file=str(tmp_path / "go"))
+    until(lambda: one.in_flight == 1)
+    stopping = Thread(target=one.stop, args=(None,))
+    stopping.start()
+    until(one._stopping.is_set)
+    for _ in range(3):  # the first may have been on its way
+        seen = work.last_seen([one.name])
+        until(lambda before=seen: work.last_seen([one.name]) != before)
+    (tmp_path / "go").touch()
+    stopping.join()
+    assert [event.data["outcome"] for event in told()] == ["done"]
+    assert work.registered("n.") == [], "it has signed off, and no heartbeat came behind that"
+
+
+def test_a_host_of_which_a_slot_breaks_waits_for_nothing_and_the_job_goes_on_elsewhere(
+    host: Any, put: Put, told: Told, until: Any, work: WorkQueue, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "step_finished", broken)
+        one = host()
+        put(1)
+        until(lambda: one.exhausted)
+        assert one.stop(None)
+    assert told() == []
+    moved = Recovery(real_redis, work).of_workers([one.name], 0.0, blame=True).moved
+    assert moved == (("job-1", "agents", "agents-isolated"),)
+
+
 def test_prints_of_agents_go_to_the_log(
     host: Any, put: Put, told: Told, until: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -212,7 +250,7 @@ def test_a_queue_that_holds_only_what_may_not_be_claimed_is_asked_with_a_breath(
     until(told)
     before, begun = one._claims_made, time.monotonic()
     until(lambda: one._claims_made > before + 2)
-    assert time.monotonic() - begun > IDLE
+    assert time.monotonic() - begun > pool.IDLE
     put(3)
     until(lambda: len(told()) == 2)
 
