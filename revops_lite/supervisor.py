@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,12 +35,12 @@ PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_
 RECYCLE = 75  # exit code of a host that wants to be replaced
 JUMP = 15.0  # seconds between two ticks that are no longer our own pace
 TRUST = STALE_AFTER + 5.0  # seconds after an interruption until silence means something again
-LOOK = 5.0  # seconds between two looks at heartbeats and silent jobs
+LOOK = 5.0  # seconds between two looks at heartbeats and silent jobs, or at logs
 ASK = 0.5  # seconds between two looks at the isolated queues
 IDLE_AFTER = 30.0  # seconds without a suspect until the isolated host goes home
 YOUNG = 10.0  # seconds; who dies younger is started again more slowly each time
 MAX_BACKOFF = 30.0
-LOG_BYTES = 10_000_000
+LOG_BYTES = 10_000_000  # of a log that has grown longer, so much is kept beside it
 GRACE = 6.0  # seconds in which all hosts end: a little more than each of them gives its calls
 
 
@@ -88,6 +89,7 @@ class Supervisor:
         self._environ = environ
         self._born = 0  # hosts started so far
         self._fallen: dict[str, tuple[str, bool]] = {}  # dead host -> its queue, and whether its jobs are suspects
+        self._trim_at = 0.0
         self._look_at = 0.0
         self._ask_at = 0.0
         self._trust_after = 0.0  # before it, silence may be Redis's, ours, or the clock's
@@ -116,6 +118,9 @@ class Supervisor:
         """Everything that is due. Redis not answering is noted, and made up for by a later tick."""
         self._check_clock(now)
         self._reap(now)
+        if now >= self._trim_at:
+            self._trim_at = now + LOOK
+            self._trim_logs()
         try:
             self._recover_fallen(now)
             if now >= self._ask_at:
@@ -133,7 +138,7 @@ class Supervisor:
         """After a jump of the clock or a pause of this process nobody is called silent until all could be heard."""
         if not -JUMP < now - self._last_tick < JUMP:
             self._trust_after = now + TRUST
-            self._look_at = self._ask_at = now
+            self._look_at = self._ask_at = self._trim_at = now
             for seat in self._seats:
                 seat.started_at, seat.busy_at, seat.not_before = now, now, now
         self._last_tick = now
@@ -268,11 +273,31 @@ class Supervisor:
         return scrubbed | {"PYTHONUNBUFFERED": "1"}
 
     def _log(self, queue: str) -> BinaryIO:
-        self._fleet.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._fleet.logs / f"{queue}.log"
-        if path.exists() and path.stat().st_size > LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
+        path = self._path_of_log(queue)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path.open("ab")
+
+    def _path_of_log(self, queue: str) -> Path:
+        return self._fleet.logs / f"{queue}.log"
+
+    def _trim_logs(self) -> None:
+        for path in map(self._path_of_log, {seat.queue for seat in self._seats}):
+            try:
+                if path.exists() and path.stat().st_size > LOG_BYTES:
+                    _trim(path)
+            except OSError as error:
+                log.warning("%s cannot be shortened: %s", path, error)
+
+
+def _trim(path: Path) -> None:
+    """Hosts, and what their agents start, keep the file that they were given: so it stays, and what it holds goes.
+
+    They append, so each goes on where the file ends now. What comes between the last two commands is lost.
+    """
+    with path.open("rb") as whole, path.with_suffix(".log.1").open("wb") as last:
+        whole.seek(-LOG_BYTES, os.SEEK_END)
+        shutil.copyfileobj(whole, last)
+    os.truncate(path, 0)
 
 
 def _end_group(host: int) -> None:

@@ -83,6 +83,28 @@ def test_prints_and_crashes_stand_in_the_hosts_log(
     assert "Segmentation fault" in (tmp_path / "logs" / "agents.log").read_text()
 
 
+def test_a_log_that_has_grown_too_long_is_emptied_into_another_while_its_host_lives(
+    supervisor: Any, put: Put, told: Told, ticking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("revops_lite.supervisor.LOG_BYTES", 2_000)
+    monkeypatch.setattr("revops_lite.supervisor.LOOK", 0.0)
+    log, older = tmp_path / "logs" / "agents.log", tmp_path / "logs" / "agents.log.1"
+    hosts = supervisor()
+    before = ticking(hosts, hosts.pids)
+    for number in range(200):
+        put(number, "chat")
+    ticking(hosts, lambda: older.exists() and len(told()) == 200)
+    assert older.read_text().count("hello from the agent") > 10
+    hosts.tick(time.time())
+    put(200, "chat")
+    ticking(hosts, lambda: len(told()) == 201)
+    assert hosts.pids() == before
+    assert 2_000 <= older.stat().st_size < 4_000  # a line may come while it is written
+    assert log.stat().st_size < 4_000
+    lines = (older.read_text() + log.read_text()).splitlines()
+    assert lines[-1].endswith("chat: hello from the agent")
+
+
 def test_a_host_full_of_hanging_agents_is_replaced(supervisor: Any, put: Put, told: Told, ticking: Any) -> None:
     hosts = supervisor(threads=5)
     for number in range(5):
