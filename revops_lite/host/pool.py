@@ -283,12 +283,27 @@ class Host:
         return spec
 
     def _abandon(self, one: Call) -> None:
-        """By the watchdog: the thread does not react. Its place is taken by a new one, its result will be dropped."""
+        """By the watchdog: the thread does not react. Its place is taken by a new one, its result will be dropped.
+
+        Nothing may come of it: without its watchdog this host would never end a call again.
+        """
         late, many = timed_out(one.job), one.many
-        ending = self._ending(one, late) if many is None else self._ending_of(one.claim, many, many.all(late))
-        if self._settle(one.claim, ending):
-            log.error("%s does not react to its timeout; its thread is given up", one.job.agent)
+        try:
+            ending = self._ending(one, late) if many is None else self._ending_of(one.claim, many, many.all(late))
+            self._refill()
+            if self._settle(one.claim, ending):
+                log.error("%s does not react to its timeout; its thread is given up", one.job.agent)
+        except Exception:
+            self._lose(one.claim)
+
+    def _refill(self) -> None:
+        """Before the call is settled: nothing is claimed for a place that stays empty."""
+        try:
             self._thread(self._serve, "slot")
+        except RuntimeError:  # the machine gives no more threads
+            log.exception("host %s has lost a slot", self.name)
+            self._threads -= 1
+            self._broken = True
 
     def _ending(self, one: Call, outcome: Outcome) -> Ending:
         event = step_finished(

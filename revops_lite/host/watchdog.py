@@ -12,7 +12,8 @@ GRACE = 1.0  # seconds an agent has to react to its timeout
 
 
 class Watchdog:
-    """Watches calls. `abandon(call)` is told about each one whose thread has not reacted within the grace."""
+    """Watches calls. `abandon(call)` is told about each one whose thread has not reacted within the grace;
+    it may not raise."""
 
     def __init__(self, abandon: Callable[[Call], None], limit: int) -> None:
         self._abandon = abandon

@@ -102,6 +102,29 @@ def test_a_host_with_too_many_hanging_agents_wants_to_be_replaced(host: Any, put
     assert len(told()) == 5
 
 
+def test_a_slot_that_cannot_be_replaced_is_lost_and_timeouts_go_on(
+    host: Any, put: Put, told: Told, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine gives no more threads."""
+    for number in range(2):
+        put(number, "sleep", timeout=0.5 + number / 10)
+    one = host(threads=2)
+    start, refused = one._thread, []
+
+    def none_at_first(*given: Any) -> Any:
+        if not refused:
+            refused.append(given)
+            raise RuntimeError("can't start new thread")
+        return start(*given)
+
+    monkeypatch.setattr(one, "_thread", none_at_first)
+    until(lambda: len(told()) == 2)
+    assert [event.data["outcome"] for event in told()] == ["timeout", "timeout"]
+    assert refused
+    assert one.exhausted
+    assert one.stop(None)
+
+
 def test_forged_jobs_are_refused_and_executed_by_nobody(
     host: Any, put: Put, told: Told, until: Any, real_redis: Redis, tmp_path: Path
 ) -> None:
