@@ -91,7 +91,7 @@ class WorkQueue:
     """RQ's data as agent hosts use it. Every method may raise BusError and may be repeated after one."""
 
     def __init__(self, client: Redis, sink: EventSink, paused: str = "") -> None:
-        """`paused` is the key of the set of agent tags (second part of a job's id) that nobody may call now."""
+        """`paused` is the key of the set of agent tags (a part of a job's id) that nobody may call now."""
         self._client = client
         self._paused = paused
         self._sink = sink

@@ -30,9 +30,9 @@ def recovery(redis: Redis, work: WorkQueue) -> Recovery:
 def put(redis: Redis) -> Any:
     """Enqueue a job as the controller's commit does."""
 
-    def put(number: int = 1, queue: str = "agents", now: float = 1000.0) -> Job:
+    def put(number: int = 1, queue: str = "agents", now: float = 1000.0, id: str = "") -> Job:
         job = Job(
-            id=f"job-{number}",
+            id=id or f"job-{number}",
             queue=queue,
             run=f"run{number}",
             step="scoring",

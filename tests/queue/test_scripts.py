@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 
+from revops_lite.engine.ids import agent_tag, job_id
 from revops_lite.models import Job
 from revops_lite.queue import names
 from revops_lite.queue.jobs import AgentJob, decode
@@ -263,3 +264,14 @@ def test_jobs_of_an_agent_that_may_not_be_called_stay_in_their_place(redis: Redi
     assert redis.lrange(names.queue("agents"), 0, -1) == [jobs[0].id.encode(), jobs[2].id.encode()]
     redis.srem("paused", "bad")
     assert [claim.job_id for claim in take(work, 3, token="t3")] == [jobs[0].id, jobs[2].id]
+
+
+@pytest.mark.parametrize("run", ["r" + "0" * 14, "r" + "0" * 14 + "." + "1" * 14], ids=["a record", "a group"])
+def test_jobs_of_all_runs_of_an_agent_that_may_not_be_called_stay(redis: Redis, put: Put, run: str) -> None:
+    work = WorkQueue(redis, SINK, "paused")
+    job = put(id=job_id(run, "a", "s", 1))
+    redis.sadd("paused", agent_tag("a"))
+    assert take(work) == []
+    assert redis.lrange(names.queue("agents"), 0, -1) == [job.id.encode()]
+    redis.srem("paused", agent_tag("a"))
+    assert [claim.job_id for claim in take(work, token="t2")] == [job.id]

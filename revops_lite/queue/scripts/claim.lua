@@ -45,6 +45,12 @@ if KEYS[3] ~= '' then
   for _, tag in ipairs(redis.call('SMEMBERS', KEYS[3])) do paused[tag] = true end
 end
 
+-- Whether nobody may call its agent now. Its tag is the second part of an id, the third where a group of a run is named.
+local function set_aside(job)
+  local second, third = string.match(job, '^[^-]+%-([^-]+)%-([^-]+)')
+  return paused[second] or paused[third]
+end
+
 -- Marks a job as started; false for an id without a readable, queued job behind it.
 local function start(job, queue)
   local job_key = job_prefix .. job
@@ -68,7 +74,7 @@ for i = 4, #KEYS, 2 do
   local waiting = #taken < k and redis.call('LPOP', KEYS[i], k - #taken)
   while waiting do
     for _, job in ipairs(waiting) do
-      if paused[string.match(job, '^[^-]+%-([^-]+)%-')] then
+      if set_aside(job) then
         aside[#aside + 1] = job
       else
         local member = start(job, ARGV[8 + i / 2])
