@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from revops_lite.clean import clean
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 REFRESH = 4  # times a second
 RECENT = 8
+UNSHOWN = suppress(OSError, ValueError)  # a full disk, a pipe that nobody reads, a stream that has been closed
 
 
 class Lines:
@@ -29,10 +31,11 @@ class Lines:
         self.stream = stream
 
     def committed(self, changes: Changes) -> None:
-        """Called after each commit, from the controller's thread."""
-        for line in told(changes):
-            self.stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-        self.stream.flush()
+        """Called after each commit, from the controller's thread, which goes on where nothing can be shown."""
+        lines = [f"{time.strftime('%H:%M:%S')} {line}\n" for line in told(changes)]
+        with UNSHOWN:
+            self.stream.write("".join(lines))
+            self.stream.flush()
 
 
 class Table(Lines):
@@ -131,11 +134,43 @@ class _Above:
         """Nothing is kept back."""
 
 
+class _Unfailing:
+    """A stream on which what cannot be written is not written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with UNSHOWN:
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with UNSHOWN:
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _drop_unwritten(stream: TextIO) -> None:
+    """What a stream still holds and cannot get rid of would make an exit code of its own."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with UNSHOWN, open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+
+
 @contextmanager
 def watching(stream: TextIO) -> Iterator[Lines]:
-    """A live table where `stream` is a terminal, else plain lines."""
+    """A live table where `stream` is a terminal, else plain lines. What is said beside them is no reason to stop."""
     if not stream.isatty():
-        yield Lines(stream)
+        try:
+            with redirect_stderr(cast(TextIO, _Unfailing(stream))):
+                yield Lines(stream)
+        finally:
+            _drop_unwritten(stream)
         return
     from rich.console import Console
     from rich.live import Live

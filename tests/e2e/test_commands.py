@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -309,6 +311,30 @@ def test_up_stops_when_told_even_while_agents_work_and_goes_on_where_it_was(
     site.revops("up", "--until-idle")
     (run,) = site.run_list()
     assert (run["state"], run["steps"][0]["state"]) == ("finished", "done")
+
+
+@pytest.fixture(params=["a full disk", "a pipe that nobody reads"])
+def unwritable(request: pytest.FixtureRequest) -> Iterator[int]:
+    if request.param == "a full disk":
+        number = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, number = os.pipe()
+        os.close(reading)
+    yield number
+    os.close(number)
+
+
+def test_up_goes_on_where_nobody_can_be_shown_what_happens(site: Installation, unwritable: int) -> None:
+    site.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]})
+    site.agent("enrichment", SURE_AND_UNSURE)
+    site.crm("lead", {"1": {"name": "Ada"}})
+    up = site.command("up", "--until-idle")
+    ended = subprocess.run(
+        up, cwd=site.root, env=site.environment(), stdout=subprocess.PIPE, stderr=unwritable, timeout=60
+    )
+    assert ended.returncode == 0
+    assert b"1 runs" in ended.stdout
+    assert [run["state"] for run in site.run_list()] == ["finished"]
 
 
 def test_a_second_up_is_refused_and_the_first_goes_on(site: Installation) -> None:
