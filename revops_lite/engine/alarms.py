@@ -92,6 +92,3 @@ def _expire(draft: Draft, review_id: str) -> None:
         return
     effects.close(draft, item, "clock", "nobody has decided it in time")
     draft.touch(item.record, Touch(draft.now, item.agent, item.run, "review.expired", note=item.reason))
-    run = draft.run(item.run)
-    if run is not None and item.id in run.waits_for:
-        steps.resume(draft, run, item, StepState.SKIPPED)

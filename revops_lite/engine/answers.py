@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revops_lite.engine import breakers, ids, proposals, related, steps
+from revops_lite.engine import breakers, ids, proposals, related, steps, waits
 from revops_lite.engine.state import Draft
 from revops_lite.models import Event, Run, RunState, Step, StepState
 from revops_lite.rules import checkpoint
@@ -140,7 +140,7 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
     outputs, rest = outputs[:AT_ONCE], outputs[AT_ONCE:]
     run, waiting = proposals.accept(draft, run, step, outputs)
     if step.wait_for_review:
-        run = replace(run, waits_for=(*run.waits_for, *waiting))
+        run = waits.wait_for(draft, run, (*run.waits_for, *waiting))
     if rest:
         return _go_on_later(draft, run, step, rest)
     step = replace(
@@ -152,7 +152,7 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
         problems=(),
     )
     proposed = sum(len(output["values"]) for output in outputs)
-    if step.wait_for_review and (waiting or steps.still_waits(draft, run, step)):
+    if step.wait_for_review and (waiting or waits.still_waits(draft, run, step)):
         problem = f"waits for the review of {len(run.waits_for)} withheld value(s)"
         steps.tell(draft, run, step, "step.quarantined", note=problem, proposals=proposed)
         return steps.put_step(draft, run, replace(step, state=StepState.QUARANTINED, problems=(problem,)))

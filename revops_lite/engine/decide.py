@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from revops_lite.engine import alarms, answers, breakers, fanout, jobs, reviews, rollback, runs, trail, writes
+from revops_lite.engine import alarms, answers, breakers, fanout, jobs, reviews, rollback, runs, trail, waits, writes
 from revops_lite.engine.state import Changes, Draft, State
 from revops_lite.models import Event
 from revops_lite.policy import Rulebook
@@ -54,6 +54,7 @@ def decide(state: State, rulebook: Rulebook, event: Event, now: float) -> Change
     """
     draft = Draft(state, rulebook, event, now)
     HANDLERS.get(event.type, runs.triggered)(draft)
+    waits.go_on(draft)
     fanout.settle(draft)
     draft.changes.jobs += jobs.together(draft)
     return draft.changes

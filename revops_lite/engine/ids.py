@@ -26,7 +26,8 @@ def part_id(run: str, *cause: str) -> str:
 def job_id(run: str, agent: str, step: str, attempt: int) -> str:
     """Letters, digits and '-' only, as RQ wants them: names are hashed, since TOML allows any.
 
-    The second part tells the agent, so that its unclaimed jobs can be found in a queue.
+    The part behind the run, which has two where a group is named, tells the agent, so that its unclaimed jobs can be
+    found in a queue.
     """
     return f"{run.replace('.', '-')}-{agent_tag(agent)}-{derived('s', step)[:9]}-{attempt}"
 

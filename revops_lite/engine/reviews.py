@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revops_lite.engine import answers, effects, ids, runs, steps
+from revops_lite.engine import answers, effects, ids, runs, steps, waits
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Event,
@@ -14,7 +14,6 @@ from revops_lite.models import (
     Review,
     ReviewState,
     RunState,
-    StepState,
     Touch,
     Write,
     WriteState,
@@ -34,7 +33,7 @@ def decided(draft: Draft) -> None:
     if item.state is not ReviewState.PENDING:
         draft.audit("review.late", who=by, record=item.record, run=item.run, field=item.field, note=item.id)
         return
-    draft.run(item.run)
+    waits.know(draft, [item])
     decision = str(data["decision"])
     problem = _decide(draft, item, decision, by)
     if problem:
@@ -104,7 +103,6 @@ def _approve_field(draft: Draft, item: Review, decision: str, by: str) -> str:
     state = ReviewState.EDITED if decision == "edit" else ReviewState.APPROVED
     _close(draft, item, state, by)
     _write_for(draft, item, value, by)
-    _go_on(draft, item, StepState.DONE)
     return ""
 
 
@@ -120,10 +118,9 @@ def _come_back(draft: Draft, item: Review, standing: Any) -> str:
     )
     effects.close(draft, item, by, again.id)
     effects.ask(draft, again)
-    run = draft.run(item.run)
-    if run is not None:
-        waits = tuple(again.id if other == item.id else other for other in run.waits_for)
-        draft.put(replace(run, reviews=(*run.reviews, again.id), waits_for=waits))
+    for run in waits.askers(draft, item):
+        followed = tuple(again.id if other == item.id else other for other in run.waits_for)
+        draft.put(replace(run, reviews=(*run.reviews, again.id), waits_for=followed))
     return ""
 
 
@@ -171,14 +168,7 @@ def _reject_field(draft: Draft, item: Review, by: str) -> str:
     if item.field in context.proposed and context.proposed[item.field].review == item.id:
         rest = {name: value for name, value in context.proposed.items() if name != item.field}
         draft.put(replace(context, proposed=rest))
-    _go_on(draft, item, StepState.DONE)
     return ""
-
-
-def _go_on(draft: Draft, item: Review, state: StepState) -> None:
-    run = draft.run(item.run)
-    if run is not None and item.id in run.waits_for:
-        steps.resume(draft, run, item, state)
 
 
 # ---- a whole step ------------------------------------------------------------------------------------------------
@@ -227,7 +217,6 @@ def _retry_step(draft: Draft, item: Review, by: str) -> str:
 
 def _reject_step(draft: Draft, item: Review, by: str) -> str:
     _close(draft, item, ReviewState.REJECTED, by)
-    _go_on(draft, item, StepState.SKIPPED)
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revops_lite.engine import breakers, effects, ids, records, steps
+from revops_lite.engine import breakers, effects, ids, records, steps, waits
 from revops_lite.engine.state import Draft
 from revops_lite.models import (
     Event,
@@ -206,7 +206,7 @@ def cancel(draft: Draft, run: Run, by: str) -> None:
             draft.changes.parked[steps.parked_key(run, step)] = (step.agent, False)
         elif step.state is StepState.RUNNING:  # nobody will hear its result: a probe or a place is free again
             breakers.neutral(draft, step.agent, steps.parked_key(run, step))
-    steps.finish(draft, replace(run, waits_for=()), RunState.CANCELLED, f"cancelled by {by}")
+    steps.finish(draft, waits.wait_for(draft, run, ()), RunState.CANCELLED, f"cancelled by {by}")
     _close_reviews(draft, run, by)
 
 

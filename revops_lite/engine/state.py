@@ -143,6 +143,7 @@ class Draft:
         self.calls: list[Call] = []  # of agents on records of a fan-out; they go together, in jobs of several
         self.trials: dict[str, int] = {}  # places given to calls of agents that are not proven yet -> how many share it
         self.moved: dict[str, None] = {}  # fan-outs of which a part has moved: they are settled at the end
+        self.closed: dict[str, Review] = {}  # items that this decision closes: at its end, who waits for them goes on
 
     # -- reading --
 
@@ -220,6 +221,8 @@ class Draft:
         if isinstance(value, Context):
             self.changes.docs["context", value.record] = value
             return
+        if isinstance(value, Review) and value.state is not ReviewState.PENDING:
+            self.closed[value.id] = value
         if isinstance(value, Run) and value.part_of:
             self._count(value, value.part_of)
         self.changes.docs[_KINDS[type(value)], value.id] = value

@@ -239,21 +239,3 @@ def tell(draft: Draft, run: Run, step: Step, what: str, **facts: Any) -> None:
     answered = event.type == "step.finished" and (data.get("step"), data.get("attempt")) == (step.name, step.attempt)
     took = finite(data.get("elapsed_ms") or 0.0) if answered else None
     draft.audit(what, who=step.agent, record=run.record, run=run.id, elapsed_ms=took, **facts)
-
-
-def resume(draft: Draft, run: Run, item: Review, state: StepState) -> Run:
-    """A person has decided an item that a step waited for. When it was the last, the step ends and the run goes on."""
-    run = replace(run, waits_for=tuple(other for other in run.waits_for if other != item.id))
-    step = run.steps[item.step] if item.step else None
-    if step is not None and step.state is StepState.QUARANTINED and not still_waits(draft, run, step):
-        if item.field is not None or state is StepState.DONE:
-            run = complete(draft, run, step)
-        else:
-            run = put_step(draft, run, replace(step, state=state, finished_at=draft.now))
-    draft.put(run)
-    return advance(draft, run)
-
-
-def still_waits(draft: Draft, run: Run, step: Step) -> bool:
-    draft.need("review", run.waits_for)
-    return any((item := draft.review(id_)) is not None and item.step == step.name for id_ in run.waits_for)

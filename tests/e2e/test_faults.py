@@ -124,17 +124,18 @@ def moments(site: Installation, seed: int, count: int) -> Iterator[int]:
     for number in random.Random(seed).sample(range(LEADS), count):
         (directory / f"{number}.wanted").touch()
     for _ in range(count):
-        here = until(lambda: next(reached(directory), None), "a moment has come", PATIENCE)
-        yield int(here.read_text())
+        here, pid = until(lambda: next(reached(directory), None), "a moment has come", PATIENCE)
+        yield pid
         here.with_suffix(".wanted").unlink()
         for each in directory.glob("*.here"):
             each.unlink()
 
 
-def reached(directory: Path) -> Iterator[Path]:
+def reached(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Where an agent waits, and in which process; its file is empty while it is written anew."""
     for here in directory.glob("*.here"):
-        if here.with_suffix(".wanted").exists() and here.read_text():
-            yield here
+        if here.with_suffix(".wanted").exists() and (pid := here.read_text()):
+            yield here, int(pid)
 
 
 def all_ended(site: Installation) -> bool:

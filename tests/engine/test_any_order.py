@@ -28,12 +28,14 @@ def new_stage() -> Stage:
         step("enrich"),
         step("left", "enrich", optional=True),
         step("right", "enrich", wait_for_review=True),
+        step("judge", "enrich"),
         step("join", "left", "right"),
     )
     agents = {
         "enrich": fragile("enrich", 2),
         "left": agent("left", attempts=2),
         "right": agent("right"),
+        "judge": agent("judge", priority=20),  # it breaks the ties of left and right
         "join": agent("join"),
     }
     policy = Governance(max_writes_per_record_per_hour=6, fields={"lead.size": FieldPolicy(confidence=0.9)})
@@ -88,6 +90,19 @@ class AnyOrder(RuleBasedStateMachine):
         proposals = [{"values": {field: value}, "confidence": sure}] if outcome == "done" else []
         told = {"step": job.step, "attempt": job.attempt, "outcome": outcome, "proposals": proposals, "after": 5.0}
         self.take("step.finished", job.record, told, job.run, "host")
+
+    @rule(record=st.sampled_from(RECORDS), alike=st.booleans())
+    def all_answer(self, record: str, alike: bool) -> None:
+        """Everybody who is asked about a record says the same unsure thing, so that runs share questions; or each says
+        something else for sure, so that parallel steps tie."""
+        for job in [job for job in self.stage.jobs if job.record == record and self._is_awaited(job)]:
+            one = {"values": {"industry": WITHHELD if alike else job.step}, "confidence": 0.5 if alike else 0.95}
+            told = {"step": job.step, "attempt": job.attempt, "outcome": "done", "proposals": [one]}
+            self.take("step.finished", job.record, told, job.run, "host")
+
+    def _is_awaited(self, job: Job) -> bool:
+        asked = self.stage.run(job.run).steps[job.step]
+        return (asked.state, asked.attempt) == ("running", job.attempt)
 
     @rule(data=st.data(), what=st.sampled_from(["sending", "applied", "failed", "deferred", "doubted", "conflicted"]))
     def report(self, data: st.DataObject, what: str) -> None:
@@ -153,10 +168,12 @@ class AnyOrder(RuleBasedStateMachine):
         """The CRM comes to its end with everything that is under way: then no ended run has effects left."""
         for call in self.stage.calls():
             self.confirmed.update(call.writes[name] for name in call.values)
-        while self.stage.calls():
-            for call in self.stage.calls():
+        while calls := self.stage.calls():
+            for call in calls:
                 self.confirmed.update(call.writes[name] for name in call.values)
-            self.stage.report("applied")
+            # A person's edit may have met the call: then only what a writer reads back says that it is over.
+            read = {"standing": dict(calls[0].values)} if calls[0].state == "in_doubt" else {}
+            self.stage.report("applied", calls[0], **read)
         self.stage.told()
         for run in self.stage.all(Run):
             assert run.effects == (), run
@@ -172,6 +189,7 @@ class AnyOrder(RuleBasedStateMachine):
                 continue
             assert run.state == flow.run_state(run.steps, run.effects, run.waits_for, run.loaded)
             assert set(run.waits_for) <= pending, "nobody can be waited for who has decided"
+            assert run.state != "held" or run.waits_for, "there is something to decide"
             coming = not run.loaded or any(self._comes_by(run, one) for one in run.steps.values())
             assert coming or run.effects or run.waits_for, run
 
