@@ -118,6 +118,11 @@ def _come_back(draft: Draft, item: Review, standing: Any) -> str:
     )
     effects.close(draft, item, by, again.id)
     effects.ask(draft, again)
+    context = draft.context(item.record)
+    asked = context.proposed.get(item.field or "")
+    if asked is not None and asked.review == item.id:  # or who wants the same would ask a second time
+        proposed = {**context.proposed, item.field or "": replace(asked, review=again.id)}
+        draft.put(replace(context, proposed=proposed))
     for run in waits.askers(draft, item):
         followed = tuple(again.id if other == item.id else other for other in run.waits_for)
         draft.put(replace(run, reviews=(*run.reviews, again.id), waits_for=followed))

@@ -167,7 +167,8 @@ def test_the_first_decision_wins() -> None:
     assert [entry.who for entry in stage.audited("review.late")] == ["bob"]
 
 
-def test_a_value_that_changed_since_it_was_seen_comes_back() -> None:
+@pytest.mark.parametrize("answer", ["approve", "reject"])
+def test_a_value_that_changed_since_it_was_seen_comes_back(answer: str) -> None:
     stage, run, item = withheld(wait_for_review=True)
     context = stage.context()
     moved = FieldValue("moved on", "person", 1.0, stage.now, context.version + 1)
@@ -178,8 +179,10 @@ def test_a_value_that_changed_since_it_was_seen_comes_back() -> None:
     assert (again.current, again.proposed) == ("moved on", "software")
     assert again.id != item.id
     assert stage.run(run).waits_for == (again.id,), "the run waits for the new question"
-    stage.decide(again, "approve")
-    assert stage.value("industry") == "software"
+    assert stage.context().proposed["industry"].review == again.id, "whoever wants the same shares it"
+    stage.decide(again, answer)
+    assert stage.value("industry") == ("software" if answer == "approve" else "moved on")
+    assert stage.context().proposed == {}
     assert stage.steps(run)["a"] == "done"
 
 
