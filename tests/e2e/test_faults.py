@@ -117,12 +117,17 @@ def moments_of(site: Installation) -> Path:
 def moments(site: Installation, seed: int, count: int) -> Iterator[int]:
     """When to kill: while some leads of a seeded choice are scored. Yields the process that does it.
 
-    Such a lead's agent does not answer before the kill, so that each one falls while work is left.
+    Such a lead's agent does not answer before the kill, so that each one falls while work is left. To be called before
+    `up` begins: the first leads are scored at once.
     """
     directory = moments_of(site)
     directory.mkdir()
     for number in random.Random(seed).sample(range(LEADS), count):
         (directory / f"{number}.wanted").touch()
+    return _coming(directory, count)
+
+
+def _coming(directory: Path, count: int) -> Iterator[int]:
     for _ in range(count):
         here, pid = until(lambda: next(reached(directory), None), "a moment has come", PATIENCE)
         yield pid
@@ -228,8 +233,9 @@ def test_an_orchestrator_that_is_killed_again_and_again_loses_nothing_and_does_n
 
 def test_agent_hosts_that_are_killed_again_and_again_lose_nothing(site: Installation) -> None:
     leads(site, processes=1)
+    coming = moments(site, seed=22, count=KILLS)
     with site.up() as up:
-        for host in moments(site, seed=22, count=KILLS):
+        for host in coming:
             assert host in up.hosts()
             os.kill(host, signal.SIGKILL)
             until(lambda gone=host: gone not in up.hosts(), "the killed host is gone")
@@ -241,8 +247,9 @@ def test_agent_hosts_that_are_killed_again_and_again_lose_nothing(site: Installa
 @pytest.mark.parametrize("processes", [1, 0] if LONG else [1])
 def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(site: Installation, processes: int) -> None:
     leads(site, processes=processes)
+    coming = moments(site, seed=33 + processes, count=KILLS // 2)
     with site.up() as up:
-        for _ in moments(site, seed=33 + processes, count=KILLS // 2):
+        for _ in coming:
             server = up.server()
             os.kill(server, signal.SIGKILL)
             until(lambda gone=server: site.audited() > 0 and up.server() != gone, "another server answers")
