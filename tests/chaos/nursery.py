@@ -187,6 +187,7 @@ def _redirect(path: str) -> None:
 
 
 def _revops(asked: dict[str, Any]) -> int:
+    import crash_points
     import planted
     from revops_lite.cli import main
 
@@ -195,6 +196,8 @@ def _revops(asked: dict[str, Any]) -> int:
         planted.shift_clock(asked["clock"])
     for name in asked["bugs"]:
         planted.BUGS[name]()
+    if point := os.environ.get(crash_points.VARIABLE):
+        crash_points.crash_at(point)
     sys.argv = ["revops", *asked["words"]]
     sys.path.insert(0, asked["folder"])
     started = time.time()

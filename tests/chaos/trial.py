@@ -18,7 +18,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -265,13 +265,25 @@ class Trial:
 
     # ---- the product
 
-    def up(self, *words: str, strikes: Sequence[Strike] = (), bugs: Sequence[str] | None = None) -> Child:
+    def up(
+        self,
+        *words: str,
+        strikes: Sequence[Strike] = (),
+        bugs: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Child:
         self.proxy.begin(*strikes)
-        return self.revops("up", "--no-web", *words, bugs=bugs)
+        return self.revops("up", "--no-web", *words, bugs=bugs, env=env)
 
-    def revops(self, *words: str, bugs: Sequence[str] | None = None, out: str = "out") -> Child:
+    def revops(
+        self,
+        *words: str,
+        bugs: Sequence[str] | None = None,
+        out: str = "out",
+        env: Mapping[str, str] | None = None,
+    ) -> Child:
         planted = self.bugs if bugs is None else bugs
-        child = self.nursery.fork(self.root, words, bugs=planted, out=out, clock=self.clock)
+        child = self.nursery.fork(self.root, words, bugs=planted, out=out, clock=self.clock, env=env)
         self.children.append(child)
         return child
 
