@@ -104,7 +104,7 @@ def _config_first(args: list[str]) -> list[str]:
     rest, found = list(args), list[str]()
     end = rest.index("--") if "--" in rest else len(rest)
     for at in reversed(range(end)):
-        if rest[at] == "--config":
+        if rest[at] == "--config" and at + 1 < end:
             found = rest[at : at + 2] + found
             del rest[at : at + 2]
         elif rest[at].startswith("--config="):

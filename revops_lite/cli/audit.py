@@ -22,11 +22,17 @@ FINDINGS = 6
 
 
 def _filter(
-    context: typer.Context, record: str | None, run: str | None, what: str | None, who: str | None, since_: str | None
+    context: typer.Context,
+    since_: str | None,
+    record: str | None,
+    run: str | None,
+    what: str | None,
+    who: str | None,
+    workflow: str | None,
 ) -> Filter:
     from revops_lite.cli.audit_cmds import Filter
 
-    return Filter(record, run, what, who, since(context, since_))
+    return Filter(record, run, what, who, workflow, since(context, since_))
 
 
 @app.command("list")
@@ -43,15 +49,9 @@ def list_(
 ) -> None:
     """Who did what, newest first."""
     from revops_lite.cli import audit_cmds
-    from revops_lite.store.views import Views
 
-    fits = _filter(context, record, run, what, who, since_)
+    keep = _filter(context, since_, record, run, what, who, workflow)
     with state(context).open() as installation:
-        mine = Views(installation.clients.commands).within(workflow)
-
-        def keep(entry: AuditEntry) -> bool:
-            return fits(entry) and mine(entry.run)
-
         found = audit_cmds.newest(installation, keep, out.limit(limit, as_json), sealed=since_ is not None)
     if as_json:
         out.put_items([audit_cmds.shape(entry) for entry in found])
@@ -108,11 +108,12 @@ def export(
     run: Run = None,
     what: What = None,
     who: Who = None,
+    workflow: Workflow = None,
     since_: Since = None,
 ) -> None:
     """Everything ever sealed and what waits for it, oldest first; values of sensitive fields are masked."""
     from revops_lite.cli import audit_cmds
 
-    keep = _filter(context, record, run, what, who, since_)
+    keep = _filter(context, since_, record, run, what, who, workflow)
     number = audit_cmds.export(state(context), keep, format_, output)
     out.remark(f"{number} entries" + (f" in {output}" if output else ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from revops_lite.cli.options import State
     from revops_lite.installation import Installation
 
-Keep = Callable[[AuditEntry], bool]
 SHOWN = 100  # findings; the rest is counted
 FORMATS = {"csv": exports.write_csv, "jsonl": exports.write_jsonl}
 
@@ -43,6 +42,7 @@ class Filter:
     run: str | None
     what: str | None
     who: str | None
+    workflow: str | None
     since: float
 
     def __call__(self, entry: AuditEntry) -> bool:
@@ -51,6 +51,7 @@ class Filter:
             and (not self.run or (entry.run or "").startswith(self.run))
             and (not self.what or entry.what == self.what)
             and (not self.who or entry.who == self.who)
+            and (not self.workflow or entry.workflow == self.workflow)
             and entry.at >= self.since
         )
 
@@ -63,7 +64,7 @@ def shape(entry: AuditEntry) -> dict[str, Any]:
     return {**structs.asdict(entry), "at": stamp(entry.at)}
 
 
-def newest(installation: Installation, keep: Keep, limit: int | None, *, sealed: bool) -> list[AuditEntry]:
+def newest(installation: Installation, keep: Filter, limit: int | None, *, sealed: bool) -> list[AuditEntry]:
     """Newest first; with `sealed`, also what Redis has forgotten and the files have kept."""
     stream = AuditStream(installation.clients.commands)
     found = list(islice(filter(keep, (read_entry(*raw) for raw in stream.back())), limit))
@@ -119,7 +120,7 @@ def report(found: Report) -> dict[str, Any]:
 # ---- export ------------------------------------------------------------------------------------------------------
 
 
-def export(state: State, keep: Keep, format_: str, output: Path | None) -> int:
+def export(state: State, keep: Filter, format_: str, output: Path | None) -> int:
     """Write what `keep` lets through to `output` (None: stdout); how many there were. Raises UsageError."""
     write = FORMATS.get(format_)
     if write is None:

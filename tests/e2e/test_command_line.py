@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -57,6 +58,7 @@ def test_the_configuration_may_be_named_behind_the_command_or_by_the_environment
     assert len(elsewhere.run_list()) == 3
     named = elsewhere.revops("status", "--config", "missing.toml", code=4)
     assert "missing.toml" in named.err, "what is typed beats the environment"
+    assert "--config" in elsewhere.revops("status", "--config", code=2).err
 
 
 def test_it_tells_which_version_it_is(village: Installation) -> None:
@@ -82,6 +84,8 @@ def test_lists_are_narrowed_by_workflow_record_and_number(village: Installation)
     assert village.reviews("--state", "all", "--workflow", "new_lead") == []
     (started,) = village.audit("--workflow", "by_hand", "--what", "run.started")
     assert started["rule"] == "by_hand"
+    exported = village.revops("audit", "export", "--workflow", "by_hand").out.splitlines()
+    assert {json.loads(line)["workflow"] for line in exported} == {"by_hand"}
     assert {entry["who"] for entry in village.audit("--agent", "enrichment")} == {"enrichment"}
     assert village.revops("hold", "list", "lead:1", "--json").items() == []
     assert [one["agent"] for one in village.revops("breaker", "list", "enrichment", "--json").items()] == ["enrichment"]
