@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.records import truthy
@@ -29,8 +30,7 @@ AHEAD = 256  # events of a list that are read at once
 PAGE = 500  # runs that are looked at, at once
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct):
     """One list of events that wait: how many there are, and the first of them where they have been read."""
 
     size: int = 0

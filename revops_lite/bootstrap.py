@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -39,7 +38,7 @@ from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.scheduler import CronScheduler
 from revops_lite.queue.work import EventSink, WorkQueue
 from revops_lite.reader import Loader, Poller
-from revops_lite.server import Lease
+from revops_lite.server.lease import Lease
 from revops_lite.service import Service
 from revops_lite.store.audit import AuditStream
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
@@ -50,6 +49,7 @@ from revops_lite.store.waiter import Waiter
 from revops_lite.supervisor import Fleet, Supervisor
 from revops_lite.sweeper import Sweeper
 from revops_lite.times import ahead
+from revops_lite.values import replace
 from revops_lite.writer import Terms, Writer
 
 SUPERVISE_EVERY = 0.15

@@ -30,6 +30,7 @@ from revops_lite.store import version
 from revops_lite.store.commit import commands, kept_due, together
 from revops_lite.store.events import Entry
 from revops_lite.store.store import Lead, Store
+from revops_lite.store.upgrade import upgrade
 from revops_lite.values import replace
 
 log = logging.getLogger("revops.controller")
@@ -83,7 +84,7 @@ class Controller:
         self._abandon()
         version.begin(self.store.redis)
         self._lead = self.store.begin(self.owner, now, force)
-        version.upgrade(self.store, self._lead, now)
+        upgrade(self.store, self._lead, now)
         started = AuditEntry(now, "controller.started", self.owner, note=f"epoch {self._lead.epoch}")
         self.store.commit(self._lead, list(commands(State(), Changes(audit=[started]), now)), None, now)
         self.forget()

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from revops_lite import config
+from revops_lite import checked, config
 from revops_lite.audit.witness import refuse_to_begin_anew
 from revops_lite.config import Settings
 from revops_lite.crm.none import NoCrm
@@ -21,7 +21,7 @@ from revops_lite.engine.decide import RESERVED
 from revops_lite.errors import ConfigError, EventRefused, RevopsError
 from revops_lite.models import Event
 from revops_lite.ports import Crm
-from revops_lite.server import Lease, connect_or_start
+from revops_lite.server.lease import Lease, connect_or_start
 from revops_lite.store import version
 from revops_lite.store.client import Clients, bus_errors, check_durable, shown
 from revops_lite.store.client import version as require_version
@@ -48,6 +48,8 @@ class Installation:
             self.clients = self._stack.enter_context(Clients(self._url(role)))
             self.store = Store(self.clients.commands)
             self._admit(role)
+            if self.lease is not None:
+                checked.remember(self.settings.path)
         except BaseException:
             self.close()
             raise

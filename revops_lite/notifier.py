@@ -13,8 +13,9 @@ import time
 from bisect import insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
+
+from msgspec import Struct, field
 
 from revops_lite.clean import clean
 from revops_lite.errors import ChannelError, ConfigError, RevopsError
@@ -39,8 +40,7 @@ Key = tuple[
 ]  # a notice's id and the time it was made: the id alone comes back once its dedupe window is over
 
 
-@dataclass(slots=True)
-class _Lane:
+class _Lane(Struct):
     """One channel, what waits for it, and how it fares."""
 
     name: str

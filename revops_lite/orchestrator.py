@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from revops_lite.controller import BATCH, Controller
 from revops_lite.cron import Cron
@@ -30,8 +31,7 @@ LOOK_AT_ONCE = 200
 STOP_WITHIN = 8.0
 
 
-@dataclass
-class Parts:
+class Parts(Struct):
     """What bootstrap has put together. Services are named by what they wait for."""
 
     controller: Controller

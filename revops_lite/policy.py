@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from revops_lite.models import Mode
 from revops_lite.models import Over as Over
 
 
-@dataclass(frozen=True, slots=True)
-class StepDef:
+class StepDef(Struct, frozen=True):
     """One step of a workflow; `after` is always spelled out here (the step above it where the TOML says nothing)."""
 
     name: str  # unique in its workflow: the agent's name unless the TOML names it
@@ -24,8 +24,7 @@ class StepDef:
     gather_field: str | None = None  # the field that points at what it gathers by, where a relation says so
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowDef:
+class WorkflowDef(Struct, frozen=True):
     """`[workflows.NAME]`: what starts it, which records its agents see, and its steps in the order of the TOML."""
 
     name: str
@@ -40,8 +39,7 @@ class WorkflowDef:
     on_failure: str = "keep"  # keep | rollback
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
+class BreakerPolicy(Struct, frozen=True):
     """`failures` in a row (or `within` seconds, where set) open it for `cooldown` seconds; doubled up to `cap`."""
 
     failures: int = 5
@@ -50,8 +48,7 @@ class BreakerPolicy:
     cap: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class AgentPolicy:
+class AgentPolicy(Struct, frozen=True):
     """How one agent is called and what its word counts."""
 
     name: str
@@ -68,8 +65,7 @@ class AgentPolicy:
     queue: str = "agents"  # RQ queue: agents with the same `env` share one
 
 
-@dataclass(frozen=True, slots=True)
-class FieldPolicy:
+class FieldPolicy(Struct, frozen=True):
     """`[governance.fields."kind.field"]`: what is stricter about one field."""
 
     mode: Mode | None = None
@@ -80,8 +76,7 @@ class FieldPolicy:
     maximum: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PayPeriod:
+class PayPeriod(Struct, frozen=True):
     """One pay period: `start` <= t < `end` in seconds since 1970; `label` is its days, as people write them."""
 
     start: float
@@ -90,16 +85,14 @@ class PayPeriod:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class PayPeriods:
+class PayPeriods(Struct, frozen=True):
     """`[governance.pay]`: the fields that somebody is paid by ("kind.field"), and the plan's periods."""
 
     fields: frozenset[str]
     periods: tuple[PayPeriod, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Governance:
+class Governance(Struct, frozen=True):
     """`[governance]`: what holds for all agents; times in seconds, shares 0..1."""
 
     max_writes_per_record_per_hour: int = 20
@@ -113,8 +106,7 @@ class Governance:
     pay: PayPeriods | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rulebook:
+class Rulebook(Struct, frozen=True):
     """Everything the engine decides by."""
 
     agents: Mapping[str, AgentPolicy]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from revops_lite.errors import CrmError
 from revops_lite.models import CrmChange, CrmRecord, OutNotice
 
 
-@dataclass(frozen=True, slots=True)
-class CrmAbilities:
+class CrmAbilities(Struct, frozen=True):
     """What a CRM can do; the writer and `doctor` go by it."""
 
     lock: str = "none"  # none | weak (time of change) | strong (compare-and-set in the CRM)
@@ -57,8 +57,7 @@ class Crm(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class CrmCall:
+class CrmCall(Struct, frozen=True):
     """The arguments of one `Crm.write`."""
 
     record: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar, overload
+
+from msgspec import Struct
 
 from revops_lite.errors import AgentError
 
@@ -14,8 +15,7 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 ATTRIBUTE = "__revops_agent__"
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSpec:
+class AgentSpec(Struct, frozen=True):
     """A function that is an agent. `writes` is its output schema (a pydantic model) or None: it may write nothing."""
 
     call: Callable[..., Any]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.ids import run_id
@@ -22,8 +23,7 @@ from revops_lite.values import replace
 NAME = "rehearsal"
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+class Rehearsal(Struct, frozen=True):
     """What would have happened. `outcome` is a step's state: done, skipped, quarantined, failed."""
 
     outcome: str

@@ -18,10 +18,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from msgspec import Struct
 from pydantic_core import to_json
 
 from revops_lite.errors import BusError
@@ -44,8 +44,7 @@ LOG_BYTES = 10_000_000  # of a log that has grown longer, so much is kept beside
 GRACE = 6.0  # seconds in which all hosts end: a little more than each of them gives its calls
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(Struct, frozen=True):
     """What to run: `groups` maps a queue to the environment variables its agents may see, `agents` names to entries."""
 
     config: Path
@@ -60,8 +59,7 @@ class Fleet:
     python: str = sys.executable
 
 
-@dataclass(slots=True)
-class Seat:
+class Seat(Struct):
     """One place for a host: who sits there, and how often it fell at once."""
 
     queue: str

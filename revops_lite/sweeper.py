@@ -7,11 +7,11 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, cast
 
+from msgspec import Struct, field
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from revops_lite.crm.extract import extract
@@ -31,8 +31,7 @@ PAGE = 100  # records
 AT_ONCE = 500  # records under way, beyond which no further page is told
 
 
-@dataclass
-class _Found:
+class _Found(Struct):
     """What one sweep has found and not told yet: pages as compressed JSON, since there may be many."""
 
     run: Run

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace as dataclass_replace
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import replace as struct_replace
+from msgspec.structs import replace as replace  # a noun, or other frozen value, with other values
 
-Noun = TypeVar("Noun")
 MASK = "•••"  # in place of a sensitive field's value
 
 
@@ -31,10 +28,3 @@ def finite(value: Any) -> float:
     if not isfinite(number):
         raise ValueError(f"{number} is not a number")
     return number
-
-
-def replace(noun: Noun, /, **changes: Any) -> Noun:
-    """The same noun, or other frozen value, with other values. Raises TypeError for a field it has not."""
-    if isinstance(noun, Struct):
-        return struct_replace(noun, **changes)
-    return dataclass_replace(noun, **changes)  # type: ignore[type-var]

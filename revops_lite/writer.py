@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
+
+from msgspec import Struct
 
 from revops_lite.engine.state import over
 from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable, CrmUnknown
@@ -35,8 +36,7 @@ CALL_WITHIN = 5.0  # seconds behind the gate in which a call has to begin; other
 PATIENCE = 60.0  # longest wait between two tries of a CRM that is away
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What the writer has to keep to."""
 
     budget: int  # CRM calls per record in any sliding hour

@@ -22,7 +22,8 @@ from redis import Redis
 
 from installation import Installation
 from revops_lite.errors import ServerError
-from revops_lite.server import Lease, binary, connect_or_start
+from revops_lite.server.lease import Lease, connect_or_start
+from revops_lite.server.program import binary
 from revops_lite.store.client import Clients
 
 

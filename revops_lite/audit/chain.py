@@ -15,8 +15,9 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 ZERO = b"0" * 64
 TAIL = len(',"mac":""}\n') + 64
@@ -37,8 +38,7 @@ class Head(NamedTuple):
     mac: bytes = ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """What is wrong with a line. `seq` is the one it concerns: a missing entry's, or the line's own."""
 
     kind: Kind
@@ -46,8 +46,7 @@ class Problem:
     what: str
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct):
     """A line of a file as it was found; `head` is None where it cannot be read at all."""
 
     head: Head | None

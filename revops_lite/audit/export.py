@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, TextIO
 
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from revops_lite.clean import csv_cell, json_line
@@ -18,8 +18,7 @@ from revops_lite.values import MASK
 COLUMNS = ("seq", "id", *AuditEntry.__struct_fields__)
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Struct, frozen=True):
     """An entry with its place: `seq` in the trail, None while it is not sealed, and its id in the stream."""
 
     seq: int | None

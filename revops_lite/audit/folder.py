@@ -19,11 +19,12 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from revops_lite.audit.chain import Head, Line, Raw, check, order, parse, seal, unfinished
 from revops_lite.config import secret
@@ -44,8 +45,7 @@ class Moved(Exception):
     """Somebody else has written meanwhile: `open` it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """Where the trail ends: the last whole line, and in which file what follows it stands (normally nothing)."""
 
     head: Head

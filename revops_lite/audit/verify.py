@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from revops_lite.audit.chain import Head, Line, Raw, check, order, unfinished
 from revops_lite.audit.folder import ANCHORS, anchors, locked, months, raw_lines
 from revops_lite.errors import UsageError
+from revops_lite.values import replace
 
 IN_ROWS = ("misplaced", "changed", "unreadable")
 SHORTEST_MAC = 16  # hex digits of a mac that still tell it from others
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something that is wrong. `line` counts from 1 and is None outside of a file; `until` ends a row of equal ones."""
 
     file: str
@@ -40,8 +41,7 @@ class Finding:
         return f"{self.file}{lines}: {self.what}"
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(Struct, frozen=True):
     """What the trail is known to have said at a time: this mac at this sequence."""
 
     seq: int
@@ -49,8 +49,7 @@ class Anchor:
     source: str  # "anchors.jsonl:3, daily 2026-01-02T…", "--anchor"
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """`head` is the last good line's; `notes` are worth knowing and not wrong."""
 
     entries: int = 0

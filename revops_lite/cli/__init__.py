@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import sys
@@ -14,6 +15,7 @@ GC_THRESHOLDS = (20_000, 20, 50)
 def main() -> None:
     """The `revops` program: exit codes as CONTRACT says, and never a traceback for what a user can mend."""
     gc.set_threshold(*GC_THRESHOLDS)
+    atexit.register(gc.freeze)  # a program that ends need not look for rings: up to a fifth of a command's time
     from revops_lite.cli.app import app
     from revops_lite.cli.out import complain
     from revops_lite.errors import RevopsError

@@ -41,7 +41,7 @@ def list_(context: typer.Context, limit: Limit = None, as_json: Json = False) ->
         (i["name"], i["entry"], i["priority"], ", ".join(i["workflows"]) or "-", ", ".join(i["writes"]) or "nothing")
         for i in items
     ]
-    out.table(("AGENT", "ENTRY", "PRIORITY", "WORKFLOWS", "WRITES"), rows, "no agents")
+    out.listed(("AGENT", "ENTRY", "PRIORITY", "WORKFLOWS", "WRITES"), rows, limit, "no agents")
 
 
 @app.command("try")

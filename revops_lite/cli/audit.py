@@ -56,7 +56,7 @@ def list_(
     if as_json:
         out.put_items([audit_cmds.shape(entry) for entry in found])
     else:
-        out.table(("AT", "WHAT", "WHO", "RECORD", "FIELD", "RULE"), _rows(found), "no audit entries")
+        out.listed(("AT", "WHAT", "WHO", "RECORD", "FIELD", "RULE"), _rows(found), limit, "no audit entries")
 
 
 def _rows(found: list[AuditEntry]) -> list[tuple[object, ...]]:

@@ -6,12 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from revops_lite import config
 from revops_lite.audit import export as exports
@@ -34,8 +33,7 @@ SHOWN = 100  # findings; the rest is counted
 FORMATS = {"csv": exports.write_csv, "jsonl": exports.write_jsonl}
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """Which entries are meant; None is any."""
 
     record: str | None
@@ -102,7 +100,7 @@ def _key(settings: Settings) -> bytes:
 
 def report(found: Report) -> dict[str, Any]:
     """The JSON of `audit verify`."""
-    findings = [asdict(finding) for finding in found.findings]
+    findings = [structs.asdict(finding) for finding in found.findings]
     return {
         "entries": found.entries,
         "ok": found.ok,

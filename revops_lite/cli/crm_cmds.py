@@ -6,9 +6,10 @@ import getpass
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
+
+from msgspec.structs import asdict
 
 from revops_lite.clean import clean
 from revops_lite.crm.imports import export_csv, import_csv

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
+
+from msgspec import Struct
 
 from revops_lite.cli import shapes
 from revops_lite.models import Event, Review
@@ -14,8 +15,7 @@ from revops_lite.models import Event, Review
 DECIDED = {"approve": "approved", "edit": "edited", "reject": "rejected", "retry": "retried"}  # what an item becomes
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Struct, frozen=True):
     """Only these items; None is no filter. `run` may be the beginning of an id."""
 
     reason: str | None = None

@@ -107,15 +107,15 @@ def list_holds(
     as_json: Json = False,
 ) -> None:
     """All holds, or those of one record."""
-    with state(context).open() as installation:
-        known = installation.store.working_set().holds
+    with state(context).look() as there:
+        known = there.views.holds()
     records = known if record is None else {record: known.get(record, {})}
     found = [hold for held in records.values() for hold in held.values()][: out.limit(limit, as_json)]
     if as_json:
         out.put_items([shapes.hold(hold) for hold in found])
     else:
         rows = [(h.record, h.field, h.by, shapes.stamp(h.at), shapes.stamp(h.until) or "-", h.reason) for h in found]
-        out.table(("RECORD", "FIELD", "BY", "SINCE", "UNTIL", "REASON"), rows, "no holds")
+        out.listed(("RECORD", "FIELD", "BY", "SINCE", "UNTIL", "REASON"), rows, limit, "no holds")
 
 
 @breakers.command("list")
@@ -140,7 +140,7 @@ def list_breakers(
         out.put_items([shapes.breaker(breaker) for breaker in found])
     else:
         rows = [(b.name, b.state, len(b.failures), shapes.stamp(b.until) or "-", b.reason) for b in found]
-        out.table(("AGENT", "STATE", "FAILURES", "PROBE AT", "LAST FAILURE"), rows)
+        out.listed(("AGENT", "STATE", "FAILURES", "PROBE AT", "LAST FAILURE"), rows, limit)
 
 
 @breakers.command("open")

@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from revops_lite.config import spell
 from revops_lite.policy import StepDef, WorkflowDef
@@ -131,8 +132,7 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: room - 1] + "…" if room > 1 else ""
 
 
-@dataclass(slots=True)
-class _Lanes:
+class _Lanes(Struct):
     """Vertical lines from what is drawn to what is not yet: `leads_to[i]` is the step at the end of lane i."""
 
     leads_to: list[str | None] = field(default_factory=list)

@@ -11,9 +11,7 @@ from revops_lite.cli.options import Agent, Json, Limit, Record, Since, Workflow,
 from revops_lite.errors import NotFound
 
 if TYPE_CHECKING:
-    from revops_lite.installation import Installation
     from revops_lite.models import Write
-    from revops_lite.store.views import Views
 
 records = typer.Typer(help="The shared context of a record.", no_args_is_help=True)
 writes = typer.Typer(help="Every field write.", no_args_is_help=True)
@@ -23,12 +21,6 @@ writes = typer.Typer(help="Every field write.", no_args_is_help=True)
 @writes.callback()
 def _group() -> None:
     """Nouns take verbs, also where there is only one."""
-
-
-def _views(installation: Installation) -> Views:
-    from revops_lite.store.views import Views
-
-    return Views(installation.clients.commands)
 
 
 @records.command("view")
@@ -41,9 +33,9 @@ def view(
     """Values and who wrote them, withheld values, flags, holds, history."""
     from revops_lite.models import Context
 
-    with state(context).open() as installation:
-        found = _views(installation).context(record)
-        holds = list(installation.store.working_set().holds.get(record, {}).values())
+    with state(context).look() as there:
+        found = there.views.context(record)
+        holds = list(there.views.holds().get(record, {}).values())
     if found is None and not holds:
         raise NotFound(f"no run has worked on {record} yet, so there is no shared context for it")
     data = shapes.record(found or Context(record), holds, history=history)
@@ -90,8 +82,8 @@ def list_writes(
     from revops_lite.models import WriteState
 
     start, state_ = since(context, since_), one_of("--state", state_, WriteState)
-    with state(context).open() as installation:
-        views = _views(installation)
+    with state(context).look() as there:
+        views = there.views
         mine = views.within(workflow)
 
         def keep(write: Write) -> bool:
@@ -113,7 +105,9 @@ def list_writes(
          f"{w.confidence:.2f}", w.state, w.rule or w.note)
         for w in found
     ]  # fmt: skip
-    out.table(("WRITE", "RECORD", "FIELD", "BEFORE", "AFTER", "AGENT", "CONF", "STATE", "RULE"), rows, "no writes")
+    out.listed(
+        ("WRITE", "RECORD", "FIELD", "BEFORE", "AFTER", "AGENT", "CONF", "STATE", "RULE"), rows, limit, "no writes"
+    )
 
 
 def explain(
@@ -124,8 +118,8 @@ def explain(
     """In sentences: why a value was written, refused or withheld, or what a run did."""
     from revops_lite.cli import sentences
 
-    with state(context).open() as installation:
-        views = _views(installation)
+    with state(context).look() as there:
+        views = there.views
         record, dot, field = what.rpartition(".")
         story = sentences.of_field(views, record, field) if dot and ":" in record else sentences.of_run(views, what)
         lines = list(story)

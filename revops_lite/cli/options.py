@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
+from msgspec import Struct
 
 from revops_lite.errors import UsageError
 
 if TYPE_CHECKING:
+    from revops_lite.cli.looking import Look
     from revops_lite.installation import Installation
 
 Json = Annotated[bool, typer.Option("--json", help="machine-readable, schema 1")]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="how many (50 on a terminal, else all)")]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="how many (else 50; all with --json)")]
 Since = Annotated[str | None, typer.Option("--since", help="2h, 3d, or a date")]
 Record = Annotated[str | None, typer.Option("--record", help="only this record, as lead:42")]
 Agent = Annotated[str | None, typer.Option("--agent", help="only this agent")]
@@ -29,8 +30,7 @@ As = Annotated[str | None, typer.Option("--as", help="who decides; default: the 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-@dataclass(frozen=True)
-class State:
+class State(Struct, frozen=True):
     """Typer's context object: which installation is meant."""
 
     config: Path
@@ -39,6 +39,12 @@ class State:
         from revops_lite.installation import Installation
 
         return Installation(self.config, "cli", agents=agents)
+
+    def look(self) -> Look:
+        """For commands that only read what Redis holds."""
+        from revops_lite.cli.looking import Look
+
+        return Look(self.config)
 
 
 def state(context: typer.Context) -> State:

@@ -11,6 +11,7 @@ from typing import Any
 from revops_lite.clean import clean
 
 GAP = 2
+LISTED = 50  # rows of a list that nobody has asked for more of
 
 
 def say(text: str = "") -> None:
@@ -41,10 +42,10 @@ def width() -> int:
 
 
 def limit(given: int | None, as_json: bool) -> int | None:
-    """What --limit means: 50 rows on a terminal, all with --json or into a pipe."""
+    """What --limit means: without it a list has 50 rows, and all with --json."""
     if given is not None:
         return given
-    return None if as_json or not sys.stdout.isatty() else 50
+    return None if as_json else LISTED
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str = "nothing") -> None:
@@ -58,6 +59,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str = "
     for row in [list(heads), *cells]:
         line = (" " * GAP).join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
         sys.stdout.write((line if len(line) <= edge else line[: edge - 1] + "…") + "\n")
+
+
+def listed(heads: Sequence[str], rows: Sequence[Sequence[object]], given: int | None, empty: str = "nothing") -> None:
+    """A table of what `limit` let through, and beside it whether there may be more."""
+    table(heads, rows, empty)
+    if given is None and len(rows) >= LISTED:
+        remark(f"the first {LISTED}; --limit N shows more, --json all")
 
 
 def pairs(rows: Sequence[tuple[str, object]]) -> None:

@@ -7,9 +7,10 @@ import shutil
 import sys
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from revops_lite.cli import metrics, out, shapes
 from revops_lite.rules import fanout
@@ -76,8 +77,7 @@ def _counted(numbers: dict[str, Any]) -> str:
 # ---- the closing lines of `up --until-idle` ----------------------------------------------------------------------
 
 
-@dataclass
-class Flow:
+class Flow(Struct):
     """What the runs of one workflow came to. They are looked at one by one: a hundred thousand are more than fit."""
 
     states: Counter[str] = field(default_factory=Counter)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from revops_lite import config
 from revops_lite.errors import NotFound, RevopsError, UsageError
@@ -17,8 +18,7 @@ DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 SHOWN = 5  # names in a message
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     path: Path
     size: int  # bytes
     at: float  # last written

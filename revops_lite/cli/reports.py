@@ -23,7 +23,7 @@ def list_(context: typer.Context, limit: Limit = None, as_json: Json = False) ->
         out.put_items([report_cmds.shape(page) for page in found])
     else:
         rows = [(shape["at"], shape["size"], shape["name"]) for shape in map(report_cmds.shape, found)]
-        out.table(("AT", "BYTES", "NAME"), rows, "no reports")
+        out.listed(("AT", "BYTES", "NAME"), rows, limit, "no reports")
 
 
 @app.command("open")

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+from msgspec import Struct
 
 from revops_lite.cli import deciding
 from revops_lite.cli.deciding import Filters
@@ -26,8 +27,7 @@ CALL = 10.0  # seconds a call to the CRM may be under way while a hold is placed
 PACE = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """One decision about one item, as it will be sent; `mark` is where the event stream ended once it was."""
 
     item: Review
@@ -36,8 +36,7 @@ class Decision:
     mark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of a decision; `what` and `told` as `deciding.became` has them."""
 
     decision: Decision

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from msgspec import Struct
 from rich.cells import cell_len, chop_cells
 
 from revops_lite.clean import clean
@@ -56,8 +56,7 @@ KEYS = {
 ALWAYS = (Action.SKIP, Action.HOLD, Action.VIEW, Action.HELP, Action.QUIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """An item with what stands around it. `holds` are those in force on its record, by field ("*": all of it)."""
 
     item: Review

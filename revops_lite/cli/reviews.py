@@ -101,8 +101,8 @@ def list_(
     """Items in quarantine; by default those that wait, oldest first."""
     one_of("--state", state_, [*ReviewState, "all"])
     start, filters = since(context, since_), _filters(reason, agent, record, field, run)
-    with state(context).open() as installation:
-        views = _views(installation)
+    with state(context).look() as there:
+        views = there.views
         mine = views.within(workflow)
 
         def keep(item: Review) -> bool:
@@ -114,8 +114,8 @@ def list_(
     if as_json:
         out.put_items([shapes.review(item) for item in found])
     else:
-        out.table(("ITEM", "REASON", "RECORD", "FIELD", "CURRENT", "PROPOSED", "CONF", "AGENT", "AGE"), _rows(found),
-                  "nothing waits for a person")  # fmt: skip
+        heads = ("ITEM", "REASON", "RECORD", "FIELD", "CURRENT", "PROPOSED", "CONF", "AGENT", "AGE")
+        out.listed(heads, _rows(found), limit, "nothing waits for a person")
 
 
 def _rows(items: list[Review]) -> list[tuple[str, ...]]:
@@ -139,8 +139,8 @@ def _rows(items: list[Review]) -> list[tuple[str, ...]]:
 @app.command()
 def view(context: typer.Context, item: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """One item, whole."""
-    with state(context).open() as installation:
-        found = _views(installation).review(item)
+    with state(context).look() as there:
+        found = there.views.review(item)
     if as_json:
         out.put_json(shapes.review(found))
         return

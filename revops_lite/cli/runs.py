@@ -76,13 +76,13 @@ def list_(
             and run.started_at >= start
         )
 
-    with state(context).open() as installation:
-        views = _views(installation)
+    with state(context).look() as there:
+        views = there.views
         found = views.runs(keep, out.limit(limit, as_json))
         if as_json:
             out.put_items([_json(views, run) for run in found])
         else:
-            out.table(("RUN", "WORKFLOW", "RECORD", "STATE", "AGE", "TOOK", "STEPS"), _rows(found), "no runs")
+            out.listed(("RUN", "WORKFLOW", "RECORD", "STATE", "AGE", "TOOK", "STEPS"), _rows(found), limit, "no runs")
 
 
 def _rows(runs: list[Run]) -> list[tuple[str, ...]]:
@@ -104,8 +104,8 @@ def _rows(runs: list[Run]) -> list[tuple[str, ...]]:
 @app.command()
 def view(context: typer.Context, run: Id, as_json: Json = False) -> None:
     """One run: its steps, writes and review items."""
-    with state(context).open() as installation:
-        views = _views(installation)
+    with state(context).look() as there:
+        views = there.views
         found = views.run(run)
         data = _json(views, found, views.parts(found))
     if as_json:
@@ -155,8 +155,8 @@ def watch(context: typer.Context, run: Id) -> None:
     """Follow one run until it ends or waits for a person."""
     from revops_lite.cli.watching import follow
 
-    with state(context).open() as installation:
-        follow(_views(installation), run)
+    with state(context).look() as there:
+        follow(there.views, run)
 
 
 @app.command()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
+from msgspec import to_builtins
 
 from revops_lite.cli import out, shapes
 from revops_lite.cli.options import Json, Limit, state
@@ -62,7 +62,7 @@ def _json(flow: WorkflowDef, slots: Slots) -> dict[str, Any]:
     last, following = slots[flow.name]
     deadline = shapes.milliseconds(0.0, flow.deadline)
     return {
-        **asdict(flow),
+        **to_builtins(flow),
         "deadline_ms": deadline,
         "next_slot": shapes.stamp(following),
         "last_slot": shapes.stamp(last),
@@ -88,7 +88,7 @@ def list_(context: typer.Context, limit: Limit = None, as_json: Json = False) ->
          f"{flow.deadline:.0f} s" if flow.deadline else "-", " → ".join(step.name for step in flow.steps))
         for flow in flows
     ]  # fmt: skip
-    out.table(("WORKFLOW", "STARTS ON", "NEXT", "LAST", "DEADLINE", "STEPS"), rows, "no workflows")
+    out.listed(("WORKFLOW", "STARTS ON", "NEXT", "LAST", "DEADLINE", "STEPS"), rows, limit, "no workflows")
 
 
 @app.command()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from revops_lite.config.checks import check_sections, check_writable
 from revops_lite.config.credentials import is_reference, secret
@@ -50,8 +51,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """What a configuration is, or everything that is wrong with it: `settings` is None when there are findings."""
 
     settings: Settings | None

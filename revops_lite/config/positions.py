@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 Key = tuple[str | int, ...]
 
@@ -48,8 +49,7 @@ def _tokens(text: str) -> list[tuple[str, int]]:
     return found
 
 
-@dataclass(slots=True)
-class _Scan:
+class _Scan(Struct):
     """One pass over the tokens; `at` is the next one. Ends when the tokens do."""
 
     tokens: list[tuple[str, int]]

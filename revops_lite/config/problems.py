@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from revops_lite.config.positions import Key
 
@@ -20,8 +21,7 @@ class Problem(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line for a person: `config.toml:12: redis.url: ...`. `line` is None where the file names nothing near."""
 
     file: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+
+from msgspec import Struct
 
 from revops_lite.config.credentials import is_reference, secret
 from revops_lite.config.tables import (
@@ -38,8 +39,7 @@ from revops_lite.registry import AgentSpec
 QUEUE = "agents"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """One installation. `path` is its config.toml, `root` the folder of it; all paths inside are absolute."""
 
     path: Path

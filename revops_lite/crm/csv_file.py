@@ -6,9 +6,10 @@ import csv
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from revops_lite.errors import NotFound, UsageError
 
@@ -21,8 +22,7 @@ CHUNK = 1024 * 1024
 SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # a first line that only Excel understands
 
 
-@dataclass(frozen=True, slots=True)
-class CsvFile:
+class CsvFile(Struct, frozen=True):
     """How to read a file, and its header. Column names are stripped and no two are alike."""
 
     path: Path

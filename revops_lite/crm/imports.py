@@ -6,11 +6,12 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
+
+from msgspec import Struct
 
 from revops_lite.clean import csv_cell
 from revops_lite.crm.csv_file import CsvFile, open_csv
@@ -36,8 +37,7 @@ CODES = {"id", "ids", "guid", "uuid", "code", "codes", "fax", "mobile", "tel", "
 CODED = re.compile(r"phone|zip|postal|postcode", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ImportResult:
+class ImportResult(Struct, frozen=True):
     """How many records were created, updated or left as they were; a skipped row has its problem, with its line."""
 
     created: int
@@ -47,8 +47,7 @@ class ImportResult:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     at: int
     field: str
     convert: Callable[[str], Any]

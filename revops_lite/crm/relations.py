@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from revops_lite.errors import ConfigError
 
 Links = list[tuple[str, str]]  # id -> id, in the order in which agents shall see them
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(Struct, frozen=True):
     """A field of `source` holds the id of a `target`: "lead.company_id" = "company"."""
 
     source: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from revops_lite.models import (
     AuditEntry,
@@ -41,8 +42,7 @@ class Missing(Exception):
         self.keys = keys
 
 
-@dataclass
-class State:
+class State(Struct):
     """The controller's working set. It is the only writer, so what is here is what Redis holds.
 
     `docs` maps a key to its value, or to None where Redis is known to hold nothing; keys that are absent have not
@@ -90,8 +90,7 @@ class Ahead(dict[Key, Any]):
         return super().__contains__(key) or key in self._behind
 
 
-@dataclass
-class Changes:
+class Changes(Struct):
     """One decision, or a batch of them, as data: everything here is committed together or not at all."""
 
     docs: dict[Key, Any] = field(default_factory=dict)
@@ -119,8 +118,7 @@ class Changes:
         self.drained += later.drained
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One agent call on one record of a fan-out."""
 
     part: Run

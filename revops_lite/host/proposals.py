@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 
@@ -25,8 +25,7 @@ class NotAnAnswer(TypeError):
     """The agent returned something that is no proposal."""
 
 
-@dataclass(slots=True)
-class Output:
+class Output(Struct):
     """JSON-ready proposals, what is wrong with them (any problem makes the whole step invalid), and their bytes."""
 
     proposals: list[dict[str, Any]] = field(default_factory=list)

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Content = Literal["id", "text", "date", "amount", "currency", "flag", "percent", "count"]
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Struct, frozen=True):
     """`field` is HubSpot's name, which the agents know; "" for what is only read to tell open from closed deals."""
 
     name: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from revops_lite.errors import UsageError
 from revops_lite.intake.columns import Guess, Table, is_date
@@ -30,8 +31,7 @@ ENDS = {"won": "closedwon", "lost": "closedlost"}
 LONGEST_ID = 200
 
 
-@dataclass
-class Intake:
+class Intake(Struct):
     """deals: (id, field -> value); owners: (id, their name). `unclear`: line -> why it counts as open."""
 
     deals: list[tuple[str, dict[str, Any]]] = field(default_factory=list)

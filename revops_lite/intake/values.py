@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 Order = Literal["dmy", "mdy", "iso"]
 LONGEST = 60  # characters of anything that is a date or an amount
@@ -64,8 +65,7 @@ NO = frozenset(("false", "no", "n", "f", "0", "0.0", "nein", "non", "faux", "fal
 # ---- dates ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """How a column's dates are read: `sure` where at least one cell allows no other order of day and month."""
 
     order: Order

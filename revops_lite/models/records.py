@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -130,8 +130,7 @@ class Context(Noun, frozen=True):
     local: bool = False  # the CRM does not hold it: its values live here only, and nothing is written there
 
 
-@dataclass(frozen=True, slots=True)
-class CrmRecord:
+class CrmRecord(msgspec.Struct, frozen=True):
     """A record as the CRM returned it."""
 
     kind: str
@@ -139,15 +138,14 @@ class CrmRecord:
     values: Mapping[str, Any]
     created_at: float
     updated_at: float
-    edited: Mapping[str, float] = field(default_factory=dict)  # field -> time of a person's edit, where known
+    edited: Mapping[str, float] = msgspec.field(default_factory=dict)  # field -> time of a person's edit, where known
 
     @property
     def record(self) -> str:
         return f"{self.kind}:{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class CrmChange:
+class CrmChange(msgspec.Struct, frozen=True):
     """What the poller saw: a record that came or changed since the cursor."""
 
     record: str

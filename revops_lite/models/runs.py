@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -68,12 +67,11 @@ class Claimed(Noun, frozen=True):
     write: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(msgspec.Struct, frozen=True):
     """All records of `kind` whose fields equal `where`."""
 
     kind: str
-    where: dict[str, Any] = field(default_factory=dict)
+    where: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Seen(Noun, frozen=True):

@@ -6,12 +6,13 @@ import smtplib
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
 from hashlib import blake2b
 from pathlib import Path
+
+from msgspec import Struct
 
 from revops_lite.clean import clean
 from revops_lite.errors import ChannelError
@@ -24,8 +25,7 @@ SUBJECT_LIMIT = 200
 WITHOUT_REPORT = 3  # tries that waited for the report; the next one goes without it
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True):
     """Where to hand in mail, and for whom. `tls`: "starttls" (usually port 587), "ssl" (465) or "none"."""
 
     host: str
@@ -34,7 +34,10 @@ class Mailbox:
     port: int = 587
     tls: str = "starttls"
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
+
+    def __repr__(self) -> str:  # never with the password
+        return f"Mailbox({self.sender} to {', '.join(self.to)} by {self.host}:{self.port}, tls {self.tls})"
 
 
 class EmailChannel:

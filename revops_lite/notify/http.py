@@ -6,11 +6,11 @@ import logging
 import math
 import re
 import time
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+from msgspec import Struct
 
 from revops_lite.clean import clean
 from revops_lite.errors import ChannelError
@@ -25,8 +25,7 @@ for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     status: int
     headers: httpx.Headers
     text: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from redis import Redis
 
 from revops_lite.errors import QueueError
@@ -18,8 +18,7 @@ STALE_AFTER = 30.0  # seconds without a sign of life
 POISON_AFTER = 3  # hosts that died while a job ran alone in them, before it is to blame
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(Struct, frozen=True):
     """What one recovery did. `moved` names (job id, from queue, to queue), `poison` the jobs that ended as crashed."""
 
     moved: tuple[tuple[str, str, str], ...] = ()

@@ -17,11 +17,11 @@ import logging
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
 from pydantic_core import from_json, to_json
 from redis import Redis
 from rq.job import Job as RqJob
@@ -80,8 +80,7 @@ class CronJob(RqJob):
         return tell_slot
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
+class _Standing(Struct, frozen=True):
     """How a schedule stands in Redis; all None where there is none. Times in epoch seconds."""
 
     planned: float | None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -25,8 +24,7 @@ EXECUTION_TTL = 3600  # seconds; refreshed by each heartbeat
 WORKER_TTL = 90
 
 
-@dataclass(frozen=True, slots=True)
-class EventSink:
+class EventSink(Struct, frozen=True):
     """Where `step.finished` goes: stream, channel, the key that remembers an event's id, and how it is written."""
 
     stream: str
@@ -64,8 +62,7 @@ class Answer(IntEnum):
     AGAIN = 2  # it had been ended by this very claim before: a reply was lost
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerCard:
+class WorkerCard(Struct, frozen=True):
     """How a host shows itself to RQ's tools. `born` in epoch seconds."""
 
     name: str

@@ -8,9 +8,10 @@ decide. Instead all claims within the margin of the best one stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf, isnan
 from typing import Any
+
+from msgspec import Struct
 
 from revops_lite.models import FieldValue
 from revops_lite.policy import FieldPolicy, Governance
@@ -19,8 +20,7 @@ from revops_lite.values import same
 ROUNDING = 1e-9  # 0.80 - 0.75 is a little more than 0.05 in binary and 0.85 - 0.80 a little less: both are 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """One value that somebody holds to be right. `at` in epoch seconds, `confidence` 0..1."""
 
     value: Any
@@ -31,8 +31,7 @@ class Claim:
     person: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(Struct, frozen=True):
     """`winner` indexes the claims; None: a person decides. `rule` names what decided.
 
     "agreement" (all values are the same), "human", "priority", "confidence", "recency" or "tie".

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from revops_lite.errors import ConfigError
 
@@ -24,8 +25,7 @@ ALIASES = {
 EXAMPLE = 'write five fields like "0 6 * * *"'
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(Struct, frozen=True):
     name: str
     first: int
     last: int

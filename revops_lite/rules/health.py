@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from revops_lite.models import AuditEntry
 
@@ -97,8 +98,7 @@ def touches(entry: AuditEntry) -> tuple[str, ...]:
 # ---- the figures -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """A share, and what it is a share of."""
 
     part: int
@@ -110,8 +110,7 @@ class Rate:
         return round(self.part / self.whole, 4) if self.whole else None
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Struct, frozen=True):
     """End to end, in milliseconds, of the runs that finished."""
 
     count: int
@@ -121,8 +120,7 @@ class Latency:
     deadline_missed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(Struct, frozen=True):
     """Of one agent."""
 
     runs: int
@@ -130,8 +128,7 @@ class Calls:
     p95_ms: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tallies:
+class Tallies(Struct, frozen=True):
     """What was counted in a window; records and minutes are distinct ones."""
 
     counts: Mapping[Name, int]
@@ -141,8 +138,7 @@ class Tallies:
     minutes_up: int
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """The five figures, and the agents."""
 
     latency: dict[str, Latency]  # workflow -> ...

@@ -12,11 +12,11 @@ Slots therefore come in the order of their wall-clock times, which is what makes
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
+from msgspec import Struct
 
 from revops_lite.errors import ConfigError
 from revops_lite.rules.crontab import spelled_out
@@ -25,8 +25,7 @@ LATE_AFTER = 10.0  # seconds: a slot that nobody took for longer has been missed
 DAY = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(Struct, frozen=True):
     """One move of a schedule: `slot` is told (None: nothing is), and `next` is the slot to wait for."""
 
     slot: float | None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from revops_lite.sample.words import FIRST, LAST, REPS, TITLES, Row, iso, slug
 
@@ -37,8 +38,7 @@ ROLES = ("DECISION_MAKER", "CHAMPION", "INFLUENCER", "BUDGET_HOLDER", "END_USER"
 SELLERS = [rep[0] for rep in REPS if rep[2]]
 
 
-@dataclass
-class Case:
+class Case(Struct):
     """One open deal with everything around it, until it is written."""
 
     deal: Row

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from revops_lite.sample.words import FIRST, LAST, REPS, TITLES, Row, iso, slug
 
@@ -41,8 +42,7 @@ TECHNOLOGIES = ["salesforce", "hubspot", "snowflake", "segment", "aws", "slack",
 SOURCES = ["inbound_marketing", "inbound_marketing", "sdr_outbound", "partner_referral"]
 
 
-@dataclass
-class Case:
+class Case(Struct):
     """One lead with everything around it, until it is written."""
 
     lead: Row

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import mmap
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 COMMAND = re.compile(rb"\r\n\*[0-9]+\r\n\$[0-9]+\r\n")
 SELECT = b"*2\r\n$6\r\nSELECT\r\n"  # what follows the binary preamble that Redis 6.2 leaves after a rewrite
@@ -18,8 +19,7 @@ RDB_MAGIC = (b"REDIS", b"VALKEY")
 END = re.compile(r"Unexpected end of file reading the append only file(?: (\S+\.aof))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Tear:
+class Tear(Struct, frozen=True):
     """Where the last whole command ends, and how many bytes stand behind it.
 
     `clean`: those bytes are at most one unfinished command, so nothing that was ever acknowledged is lost by

@@ -13,28 +13,19 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from revops_lite.errors import AnotherController, ServerError
 from revops_lite.server.folder import disk_errors, private_folder, socket_path, socket_url
+from revops_lite.server.holder import Holder, holder_of, read_holder
 from revops_lite.server.process import EmbeddedServer, ask
 
 Role = Literal["up", "cli"]
 
 PATIENCE = 30.0  # seconds to wait for another short-lived owner, or for the server of one that died
 POLL = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a folder, as written into `owner.lock`."""
-
-    role: str
-    pid: int
-    socket: Path
 
 
 class Lease:
@@ -102,7 +93,7 @@ def connect_or_start(
     folder = private_folder(folder.resolve())
     deadline = time.monotonic() + patience
     while (lock := _try_lock(folder / "owner.lock")) is None:
-        holder = _holder(folder)
+        holder = holder_of(folder)
         if holder is not None and holder.role == "up":
             if role == "up":
                 raise AnotherController(f"another controller, pid {holder.pid}, runs on {folder}; stop that one first")
@@ -121,7 +112,7 @@ def connect_or_start(
 
 def _own(folder: Path, durability: str, role: Role, program: Path | None, owner: int, deadline: float) -> Lease:
     """Start the server as the process that holds `owner.lock`."""
-    before = _read_holder(folder)
+    before = read_holder(folder)
     _write_holder(owner, Holder(role, os.getpid(), socket_path(folder)))
     lock = _try_lock(folder / "lock")
     if lock is None and before is not None:
@@ -166,29 +157,6 @@ def _write_holder(lock: int, holder: Holder) -> None:
     os.ftruncate(lock, 0)
     text = json.dumps({"role": holder.role, "pid": holder.pid, "socket": str(holder.socket)})
     os.pwrite(lock, text.encode(), 0)
-
-
-def _read_holder(folder: Path) -> Holder | None:
-    """Who wrote itself into `owner.lock` last; None while that is being written, or where nobody has."""
-    try:
-        said = json.loads((folder / "owner.lock").read_text())
-        return Holder(str(said["role"]), int(said["pid"]), Path(said["socket"]))
-    except (ValueError, KeyError, TypeError, OSError):
-        return None
-
-
-def _holder(folder: Path) -> Holder | None:
-    """Who holds the folder now; None for what a killed owner left behind (the next one is about to write)."""
-    holder = _read_holder(folder)
-    if holder is None:
-        return None
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # it lives, as another user
-    return holder
 
 
 def _still_held(folder: Path, holder: Holder | None, patience: float) -> ServerError:

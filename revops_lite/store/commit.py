@@ -114,22 +114,6 @@ def _context(old: Context | None, new: Context, now: float) -> Iterator[Command]
     yield ("ZADD", keys.index("contexts"), now, new.record)  # by the last change: leaves the index as the key expires
 
 
-def read_context(raw: dict[bytes, bytes]) -> Context | None:
-    """The context behind a hash, or None for an empty one."""
-    if not raw:
-        return None
-    parts: dict[bytes, dict[str, Any]] = {b"v": {}, b"p": {}, b"f": {}}
-    for name, value in raw.items():
-        if name[1:2] == b":":
-            parts[name[:1]][name[2:].decode()] = codec.plain(value)
-    meta = codec.plain(raw[b"m"])
-    context: Context = codec.restore(
-        "context",
-        {"record": raw[b"r"].decode(), "fields": parts[b"v"], "proposed": parts[b"p"], "flags": parts[b"f"], **meta},
-    )
-    return context
-
-
 def _indexes(kind: str, id_: str, old: Any, new: Any) -> Iterator[Command]:
     """Sorted sets by which lists and services find documents. A part is found by its whole."""
     at = _time(new)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from msgspec import Struct
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -17,7 +17,8 @@ from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent
 from revops_lite.store import codec, keys
 from revops_lite.store.audit import trim_limit
 from revops_lite.store.client import bus_errors
-from revops_lite.store.commit import flat, read_context
+from revops_lite.store.codec import read_context, read_holds
+from revops_lite.store.commit import flat
 from revops_lite.store.events import Entry, encode_event, entries_of
 from revops_lite.store.metrics import beats
 from revops_lite.store.scripts import Script
@@ -29,8 +30,7 @@ SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller coun
 GateCall = tuple[bytes, Intent, Event]  # the intent as stored and as read, and its write.sending
 
 
-@dataclass(slots=True)
-class Lead:
+class Lead(Struct):
     """A controller's claim to be the only one: its epoch, the number of its last commit, and where it has read to."""
 
     epoch: int
@@ -138,9 +138,7 @@ class Store:
             pipe.hgetall(keys.BREAKERS).hgetall(keys.HOLDS).hgetall(keys.PARKED)
             breakers, holds, parked = pipe.execute()
         state = State(breakers={name.decode(): codec.load("breaker", raw) for name, raw in breakers.items()})
-        for raw in holds.values():
-            hold: Hold = codec.load("hold", raw)
-            state.holds.setdefault(hold.record, {})[hold.field] = hold
+        state.holds = read_holds(holds)
         waiting: dict[str, dict[str, None]] = defaultdict(dict)
         for key, agent in sorted(parked.items()):
             waiting[agent.decode()][key.decode()] = None

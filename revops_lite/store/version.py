@@ -10,8 +10,8 @@ a number were made before there was one; they are of the first version.
 | older         | upgrades step by step, or says why it cannot | is refused: `up` comes first    |
 | newer         | is refused                                   | is refused                      |
 
-An upgrade runs after the controller has taken over: nobody else decides meanwhile, and each of its transactions is
-fenced by the epoch as every commit is.
+An upgrade (`store/upgrade.py`) runs after the controller has taken over: nobody else decides meanwhile, and each of its
+transactions is fenced by the epoch as every commit is.
 """
 
 from __future__ import annotations
@@ -22,13 +22,9 @@ from typing import Any
 
 from redis import Redis
 
-from revops_lite.engine import Changes, State
 from revops_lite.errors import DataVersion
-from revops_lite.models import AuditEntry
 from revops_lite.store import keys
 from revops_lite.store.client import bus_errors
-from revops_lite.store.commit import Command, commands
-from revops_lite.store.store import Lead, Store
 
 FIRST = 1
 CURRENT = 1
@@ -36,7 +32,7 @@ CURRENT = 1
 # A step from one version to the next. It reads what is there and yields commands, as many at a time as belong into one
 # transaction. It may be killed between any two of them and begins again from the start: what it has changed already
 # must be recognised. Where it cannot go on it raises DataVersion with the reason and the mend.
-Step = Callable[[Redis], Iterator[list[Command]]]
+Step = Callable[[Redis], Iterator[list[tuple[Any, ...]]]]
 STEPS: dict[int, Step] = {}  # the version a step begins at -> the step
 
 
@@ -50,7 +46,7 @@ def program() -> str:
 
 def admit(client: Redis, *, upgrades: bool) -> None:
     """Refuse data that this program would misread. Raises DataVersion. `upgrades`: for `up`, which mends older ones."""
-    number, writer = _found(client)
+    number, writer = found(client)
     if number is None and _none_yet(client):
         return
     number = number or FIRST
@@ -83,31 +79,12 @@ def begin(client: Redis) -> None:
         pipe.execute()
 
 
-def upgrade(store: Store, lead: Lead, now: float) -> None:
-    """Bring the data to today's version, as the controller. Raises DataVersion; killed anywhere, it may be repeated."""
-    admit(store.redis, upgrades=True)
-    number, _ = _found(store.redis)
-    for at in range(number or FIRST, CURRENT):
-        with bus_errors():
-            for batch in STEPS[at](store.redis):
-                store.commit(lead, batch, None, now)
-        told = AuditEntry(now, "data.upgraded", "controller", before=at, after=at + 1)
-        entries = commands(State(), Changes(audit=[told]), now)
-        store.commit(lead, [_mark(at + 1), *entries], None, now)
-    if number is None:
-        store.commit(lead, [_mark(CURRENT)], None, now)
-
-
-def _mark(number: int) -> Command:
-    return ("HSET", keys.VERSION, "data", number, "program", program())
-
-
 def _none_yet(client: Any) -> bool:
     with bus_errors():
         return not client.exists(keys.CONTROLLER, keys.EVENTS)
 
 
-def _found(client: Any) -> tuple[int | None, str]:
+def found(client: Any) -> tuple[int | None, str]:
     """The number (None where there is none) and the program that wrote it."""
     with bus_errors():
         data, writer = client.hmget(keys.VERSION, "data", "program")

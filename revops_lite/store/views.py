@@ -9,12 +9,12 @@ from typing import Any
 from redis import Redis
 
 from revops_lite.errors import NotFound, UsageError
-from revops_lite.models import AuditEntry, Context, OutNotice, Review, Run, Write
+from revops_lite.models import AuditEntry, Context, Hold, OutNotice, Review, Run, Write
 from revops_lite.rules.fanout import whole
 from revops_lite.store import codec, keys
 from revops_lite.store.audit import AuditStream, read_entry
 from revops_lite.store.client import bus_errors
-from revops_lite.store.commit import read_context
+from revops_lite.store.codec import read_context, read_holds
 
 PAGE = 200
 
@@ -80,6 +80,11 @@ class Views:
     def context(self, record: str) -> Context | None:
         with bus_errors():
             return read_context(self.redis.hgetall(keys.context(record)))
+
+    def holds(self) -> dict[str, dict[str, Hold]]:
+        """Record -> field or "*" -> hold."""
+        with bus_errors():
+            return read_holds(self.redis.hgetall(keys.HOLDS))
 
     def many(self, kind: str, ids: list[str]) -> list[Any]:
         """Documents in the order asked for; None for those that are gone."""

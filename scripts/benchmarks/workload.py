@@ -31,8 +31,7 @@ import page
 import report
 from variants import BY_NAME, GROWING, VARIANTS, Variant
 
-from revops_lite.server import binary
-from revops_lite.server.program import inspect
+from revops_lite.server.program import binary, inspect
 
 PEERS = ROOT / "build" / "peers" / "bin" / "python"
 FOLDER = ROOT / "build" / "bench"

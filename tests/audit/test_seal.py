@@ -21,7 +21,7 @@ from revops_lite.audit.folder import Trail, anchors, entries, locked, read_key
 from revops_lite.audit.seal import BATCH, RETRY, Sealer
 from revops_lite.audit.verify import verify
 from revops_lite.errors import AuditError, BusError, CredentialError
-from revops_lite.server import Lease
+from revops_lite.server.lease import Lease
 from revops_lite.store import keys
 from revops_lite.store.audit import AuditStream
 from revops_lite.store.client import Clients

@@ -20,8 +20,8 @@ def loaded(code: str) -> set[str]:
 @pytest.mark.parametrize(
     ("code", "most", "heavy"),
     [
-        ("import revops_lite", 85, {"redis", "rq", "typer", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
-        (HELP, 170, {"redis", "rq", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
+        ("import revops_lite", 40, {"redis", "rq", "typer", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
+        (HELP, 165, {"redis", "rq", "httpx", "pydantic", "rich", "jinja2", "asyncio"}),
         ("import revops_lite.bootstrap", 560, {"typer", "httpx", "rich", "jinja2"}),
     ],
     ids=["import revops_lite", "revops --help", "what `revops up` is made of"],

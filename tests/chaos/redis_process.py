@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from revops_lite.server import binary
+from revops_lite.server.program import binary
 
 CONFIG = """\
 port 0

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from installation import Installation
-from revops_lite.server import EmbeddedServer
+from revops_lite.server.process import EmbeddedServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,7 @@ from redis import Redis
 
 from chaos_report import sized, tell
 from installation import Installation, Up, until
-from revops_lite.server import connect_or_start
+from revops_lite.server.lease import connect_or_start
 from revops_lite.store.views import Views
 from watched_memory import Watched
 

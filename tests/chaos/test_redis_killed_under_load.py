@@ -22,7 +22,7 @@ import pytest
 from chaos_report import SEED, sized, tell
 from emitting import __file__ as EMITTING
 from installation import Installation, Up, until
-from revops_lite.server import EmbeddedServer
+from revops_lite.server.process import EmbeddedServer
 from revops_lite.store import keys
 from revops_lite.store.events import FIELD, decode_event
 from revops_lite.store.views import Views

@@ -15,7 +15,7 @@ from redis import Redis
 
 from chaos_report import LONG, sized, tell
 from installation import Installation, Up, until
-from revops_lite.server import EmbeddedServer
+from revops_lite.server.process import EmbeddedServer
 from revops_lite.store import keys
 from shared_redis import Shared
 from slow_line import SlowLine

@@ -19,7 +19,7 @@ import pytest
 from chaos_report import LONG, SEED, tell
 from installation import Installation, Up, lines_of, until
 from revops_lite.models import AuditEntry
-from revops_lite.server import EmbeddedServer
+from revops_lite.server.process import EmbeddedServer
 from revops_lite.store import keys
 from revops_lite.store.views import Views
 from shared_redis import Shared

@@ -21,7 +21,7 @@ from revops_lite.queue.scheduler import CronScheduler, outlook, slot_event
 from revops_lite.queue.script import LuaScript
 from revops_lite.queue.work import EventSink
 from revops_lite.rules.slots import LATE_AFTER
-from revops_lite.server import Lease
+from revops_lite.server.lease import Lease
 from revops_lite.store.client import Clients
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, decode_event, encode_event, seen_key
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from revops_lite.errors import ConfigError, ServerError
-from revops_lite.server import EmbeddedServer
 from revops_lite.server.aof import last_file
+from revops_lite.server.process import EmbeddedServer
 from revops_lite.store.client import Clients
 
 Start = Callable[..., EmbeddedServer]

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from revops_lite.errors import AnotherController, ServerError
-from revops_lite.server import Lease, connect_or_start
+from revops_lite.server.lease import Lease, connect_or_start
 from revops_lite.server.process import ask
 from revops_lite.store.client import Clients
 
 OWNER = """
 import sys
 from pathlib import Path
-from revops_lite.server import connect_or_start
+from revops_lite.server.lease import connect_or_start
 with connect_or_start(Path(sys.argv[1]), "always", sys.argv[2], program=Path(sys.argv[3])) as lease:
     print(lease.server.pid, flush=True)
     sys.stdin.readline()

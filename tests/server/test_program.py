@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from revops_lite.errors import ServerError
-from revops_lite.server import EmbeddedServer, binary
-from revops_lite.server.program import choose
+from revops_lite.server.process import EmbeddedServer
+from revops_lite.server.program import binary, choose
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from revops_lite.errors import BusError, ConfigError, CredentialError
-from revops_lite.server import EmbeddedServer
+from revops_lite.server.process import EmbeddedServer
 from revops_lite.store.client import Clients, bus_errors, check_durable, shown, version
 from revops_lite.store.store import Store
 

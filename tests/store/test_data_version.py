@@ -11,6 +11,7 @@ from revops_lite.errors import DataVersion, Fenced
 from revops_lite.store import codec, keys, version
 from revops_lite.store.commit import Command
 from revops_lite.store.store import Lead, Store
+from revops_lite.store.upgrade import upgrade
 
 NOW = 2000.0
 RUNS = 5
@@ -77,10 +78,10 @@ def test_data_that_are_just_begun_get_todays_number(store: Store) -> None:
 def test_data_without_a_number_are_of_the_first_version_and_get_it_from_up(store: Store, lead: Lead) -> None:
     version.begin(store.redis)
     assert number(store.redis) == 0  # a command does not say of what it finds that it is today's
-    version.upgrade(store, lead, NOW)
+    upgrade(store, lead, NOW)
     assert number(store.redis) == version.FIRST
     before = store.redis.hgetall(keys.VERSION)
-    version.upgrade(store, lead, NOW)
+    upgrade(store, lead, NOW)
     assert store.redis.hgetall(keys.VERSION) == before
 
 
@@ -107,7 +108,7 @@ def test_older_data_are_upgraded_step_by_step(store: Store, lead: Lead, monkeypa
     old_data(store.redis)
     steps = Steps(99)
     third(monkeypatch, steps)
-    version.upgrade(store, lead, NOW)
+    upgrade(store, lead, NOW)
     assert [store.redis.get(f"new:{each}").decode() for each in range(RUNS)] == [f"value {each}" for each in range(5)]
     assert number(store.redis) == 3
     assert len(steps.changed) == 2 * RUNS
@@ -125,10 +126,10 @@ def test_an_upgrade_killed_before_any_transaction_comes_to_the_same_end(
         steps = Steps(left)
         third(monkeypatch, steps)
         with pytest.raises(Killed):
-            version.upgrade(store, held, NOW)
+            upgrade(store, held, NOW)
         assert number(store.redis) == (0 if left < RUNS else 2)
         steps.left = 99
-        version.upgrade(store, store.begin("host:2:b", NOW, True), NOW)
+        upgrade(store, store.begin("host:2:b", NOW, True), NOW)
         assert sorted(store.redis.keys("new:*")) == [f"new:{each}".encode() for each in range(RUNS)]
         assert store.redis.keys("old:*") + store.redis.keys("mid:*") == []
         assert len(steps.changed) == 2 * RUNS  # nothing was done twice
@@ -142,7 +143,7 @@ def test_a_controller_that_has_been_replaced_upgrades_nothing(
     third(monkeypatch, Steps(99))
     store.begin("host:2:b", NOW, True)
     with pytest.raises(Fenced):
-        version.upgrade(store, lead, NOW)
+        upgrade(store, lead, NOW)
     assert len(store.redis.keys("old:*")) == RUNS
 
 
@@ -153,7 +154,7 @@ def test_a_step_that_is_not_there_any_more_is_a_reason_to_refuse(
     third(monkeypatch, steps)
     monkeypatch.delitem(version.STEPS, 1)
     with pytest.raises(DataVersion, match=r"cannot upgrade from version 1\. Nothing was changed\. Mend: start"):
-        version.upgrade(store, lead, NOW)
+        upgrade(store, lead, NOW)
     assert steps.changed == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from revops_lite.server import EmbeddedServer
+from revops_lite.server.process import EmbeddedServer
 from revops_lite.store.client import Clients
 from touring import Tour
 
