@@ -18,13 +18,13 @@ from revops_lite.audit import folder
 from revops_lite.audit.folder import Trail
 from revops_lite.audit.seal import Sealer
 from revops_lite.audit.witness import refuse_to_begin_anew
-from revops_lite.config import Settings
 from revops_lite.controller import Controller
 from revops_lite.cron import Cron
 from revops_lite.digest import Digest
 from revops_lite.engine import Changes
 from revops_lite.engine.records import truthy
 from revops_lite.errors import ConfigError
+from revops_lite.fleet import Fleet, Reserve, fleet_of
 from revops_lite.host.pool import Host
 from revops_lite.host.prints import agents_to_log, host_log
 from revops_lite.installation import Installation
@@ -42,11 +42,11 @@ from revops_lite.server.lease import Lease
 from revops_lite.service import Service
 from revops_lite.store.audit import AuditStream
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
-from revops_lite.store.keys import PAUSED, digest
+from revops_lite.store.keys import PAUSED
 from revops_lite.store.store import Store
 from revops_lite.store.views import Views
 from revops_lite.store.waiter import Waiter
-from revops_lite.supervisor import Fleet, Supervisor
+from revops_lite.supervisor import Supervisor
 from revops_lite.sweeper import Sweeper
 from revops_lite.times import ahead
 from revops_lite.values import replace
@@ -58,15 +58,17 @@ SUPERVISE_EVERY = 0.15
 # ---- `revops up` -------------------------------------------------------------------------------------------------
 
 
-def orchestrator(installation: Installation, stream: TextIO, *, until_idle: bool) -> Orchestrator:
-    """Everything `up` runs, put together and not yet started."""
+def orchestrator(
+    installation: Installation, stream: TextIO, *, until_idle: bool, reserve: Reserve | None = None
+) -> Orchestrator:
+    """Everything `up` runs, put together and not yet started. `reserve` has hosts that were started ahead."""
     settings, store, clients = installation.settings, installation.store, installation.clients
     sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
     controller = Controller(store, Drain(clients.commands, sink), settings.rulebook, owner())
     parts = Parts(controller=controller, waiter=Waiter(clients.blocking()), outbox=Outbox())
     _crm_services(installation, parts)
     _notifier(installation, parts, stream)
-    _hosts(installation, parts, WorkQueue(clients.commands, sink, PAUSED))
+    _hosts(installation, parts, WorkQueue(clients.commands, sink, PAUSED), reserve)
     _cron(installation, parts, sink)
     _digest(installation, parts)
     _sealer(installation, parts)
@@ -154,28 +156,11 @@ def _not_emptied(store: Store, place: Path) -> None:
         refuse_to_begin_anew(place)
 
 
-def fleet_of(installation: Installation) -> Fleet:
-    """Which hosts serve which agents: those with the same `env` share a queue and its hosts."""
-    settings = installation.settings
-    agents = settings.rulebook.agents
-    return Fleet(
-        config=settings.path,
-        url=installation.clients.url,
-        node=node(settings),
-        groups={policy.queue: policy.env for policy in agents.values()},
-        agents={name: policy.entry for name, policy in agents.items()},
-        processes=settings.workers.processes,
-        threads=settings.workers.threads,
-        memory_mb=settings.workers.memory_mb,
-        logs=settings.root / "var" / "logs",
-    )
-
-
-def _hosts(installation: Installation, parts: Parts, work: WorkQueue) -> None:
+def _hosts(installation: Installation, parts: Parts, work: WorkQueue, reserve: Reserve | None) -> None:
     """Agent hosts as processes, or one inside this one where the configuration says `processes = 0`."""
     settings = installation.settings
-    fleet = fleet_of(installation)
-    supervisor = Supervisor(fleet, work, Recovery(installation.clients.commands, work))
+    fleet = fleet_of(settings, installation.clients.url)
+    supervisor = Supervisor(fleet, work, Recovery(installation.clients.commands, work), reserve=reserve)
     pulse = Pulse(supervisor)
     parts.before_start.append(supervisor.recover_all_local)
     own = None if settings.workers.processes else _own_host(installation, work, fleet)
@@ -218,7 +203,7 @@ def run_worker(installation: Installation) -> None:
         )
     sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
     work = WorkQueue(installation.clients.commands, sink, PAUSED)
-    fleet = fleet_of(installation)
+    fleet = fleet_of(settings, installation.clients.url)
     fleet = replace(fleet, processes=max(1, fleet.processes))  # 0 is about `up`: a worker is its hosts
     supervisor = Supervisor(fleet, work, Recovery(installation.clients.commands, work))
     supervisor.recover_all_local(time.time())
@@ -247,8 +232,3 @@ class Pulse:
 
     def next_due(self) -> float:
         return self._due
-
-
-def node(settings: Settings) -> str:
-    """Names this installation on this machine: hosts of an earlier life are recognised by it."""
-    return digest(f"{socket.gethostname()}|{settings.root}")[:8]

@@ -13,15 +13,16 @@ from typing import Any, Self
 from uuid import uuid4
 
 from revops_lite import checked, config
+from revops_lite.ahead import Ahead, open_server
 from revops_lite.audit.witness import refuse_to_begin_anew
 from revops_lite.config import Settings
 from revops_lite.crm.none import NoCrm
 from revops_lite.crm.sqlite import SqliteCrm
 from revops_lite.engine.decide import RESERVED
-from revops_lite.errors import ConfigError, EventRefused, RevopsError
+from revops_lite.errors import ConfigError, EventRefused
 from revops_lite.models import Event
 from revops_lite.ports import Crm
-from revops_lite.server.lease import Lease, connect_or_start
+from revops_lite.server.lease import Lease, Role
 from revops_lite.store import version
 from revops_lite.store.client import Clients, bus_errors, check_durable, shown
 from revops_lite.store.client import version as require_version
@@ -33,19 +34,17 @@ class Installation:
     """One folder with a config.toml, opened: settings, Redis, and on demand the CRM. A context manager.
 
     `role` "up" is the controller's; "cli" a command's, which starts the embedded Redis for its own duration where
-    nobody runs it.
+    nobody runs it. `ahead` has the server where that was begun already.
     """
 
-    def __init__(self, path: Path, role: str, *, agents: bool = False) -> None:
+    def __init__(self, path: Path, role: Role, *, agents: bool = False, ahead: Ahead | None = None) -> None:
         self._stack = ExitStack()
         self.settings: Settings = config.load(path, agents=agents)
         self.lease: Lease | None = None
         self._crm: Crm | None = None
         self._trusted = False
         try:
-            if role == "up":
-                _keep_private(self.settings.root / "var")
-            self.clients = self._stack.enter_context(Clients(self._url(role)))
+            self.clients = self._stack.enter_context(Clients(self._url(role, ahead)))
             self.store = Store(self.clients.commands)
             self._admit(role)
             if self.lease is not None:
@@ -54,16 +53,14 @@ class Installation:
             self.close()
             raise
 
-    def _url(self, role: str) -> str:
-        redis = self.settings.redis
-        if redis.url != "embedded":
+    def _url(self, role: Role, ahead: Ahead | None) -> str:
+        if self.settings.redis.url != "embedded":
             return self.settings.redis_url()
-        folder = self.settings.root / "var" / "redis"
-        lease = connect_or_start(folder, redis.durability, "up" if role == "up" else "cli")
+        lease = (ahead and ahead.lease()) or open_server(self.settings, role)
         self.lease = self._stack.enter_context(lease)
         return lease.url
 
-    def _admit(self, role: str) -> None:
+    def _admit(self, role: Role) -> None:
         """Whether this is a Redis to work with, and its data ones that this program can read."""
         client, up = self.clients.commands, role == "up"
         with bus_errors(self.clients.url):
@@ -126,18 +123,6 @@ class Installation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _keep_private(folder: Path) -> None:
-    """What lies in `var` is for nobody else's eyes, also where somebody made the folder before us."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_mode & 0o077:
-            folder.chmod(0o700)
-    except OSError as error:
-        raise RevopsError(
-            f"{folder} cannot be used: {error.strerror}. Mend: let it be a folder of this user"
-        ) from error
 
 
 class Client:

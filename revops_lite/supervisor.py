@@ -15,23 +15,20 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from msgspec import Struct
-from pydantic_core import to_json
 
 from revops_lite.errors import BusError
+from revops_lite.fleet import Fleet, Reserve, hand, log_of, start
 from revops_lite.queue import names
 from revops_lite.queue.recovery import STALE_AFTER, Recovered, Recovery
 from revops_lite.queue.work import WorkQueue
 
 log = logging.getLogger(__name__)
 
-PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 RECYCLE = 75  # exit code of a host that wants to be replaced
 JUMP = 15.0  # seconds between two ticks that are no longer our own pace
 TRUST = STALE_AFTER + 5.0  # seconds after an interruption until silence means something again
@@ -42,21 +39,6 @@ YOUNG = 10.0  # seconds; who dies younger is started again more slowly each time
 MAX_BACKOFF = 30.0
 LOG_BYTES = 10_000_000  # of a log that has grown longer, so much is kept beside it
 GRACE = 6.0  # seconds in which all hosts end: a little more than each of them gives its calls
-
-
-class Fleet(Struct, frozen=True):
-    """What to run: `groups` maps a queue to the environment variables its agents may see, `agents` names to entries."""
-
-    config: Path
-    url: str
-    node: str
-    groups: Mapping[str, Sequence[str]]
-    agents: Mapping[str, str]
-    processes: int  # hosts per queue
-    threads: int  # slots per host
-    logs: Path  # folder; one file per queue
-    memory_mb: int = 0  # a host that holds more is replaced; 0: never
-    python: str = sys.executable
 
 
 class Seat(Struct):
@@ -79,9 +61,15 @@ class Supervisor:
     """`recover_all_local` first, then `tick` until `stop`. No method blocks for longer than Redis takes to answer."""
 
     def __init__(
-        self, fleet: Fleet, work: WorkQueue, recovery: Recovery, environ: Mapping[str, str] = os.environ
+        self,
+        fleet: Fleet,
+        work: WorkQueue,
+        recovery: Recovery,
+        environ: Mapping[str, str] = os.environ,
+        reserve: Reserve | None = None,
     ) -> None:
         self._fleet = fleet
+        self._reserve = reserve
         self._work = work
         self._recovery = recovery
         self._environ = environ
@@ -243,43 +231,13 @@ class Supervisor:
             "memory_mb": fleet.memory_mb,
             "parent": os.getpid(),
         }
-        with self._log(seat.queue) as out:
-            seat.process = subprocess.Popen(
-                [fleet.python, "-m", "revops_lite.host"],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=self._environment(seat.env),
-                process_group=0,  # what its agents start is found by it
-            )
-        assert seat.process.stdin is not None
-        try:
-            with seat.process.stdin as line:
-                line.write(to_json(task) + b"\n")
-        except BrokenPipeError:
-            pass  # it died at once: the next tick sees to it
-
-    def _environment(self, allowed: Sequence[str]) -> dict[str, str]:
-        """What a host may see: how to run at all, and the variables its agents were granted by `env`."""
-        scrubbed = {
-            name: value
-            for name, value in self._environ.items()
-            if name in PASSED_ON or name.startswith("LC_") or name in allowed
-        }
-        if path := self._environ.get("PYTHONPATH"):
-            scrubbed["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep))
-        return scrubbed | {"PYTHONUNBUFFERED": "1"}
-
-    def _log(self, queue: str) -> BinaryIO:
-        path = self._path_of_log(queue)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path.open("ab")
-
-    def _path_of_log(self, queue: str) -> Path:
-        return self._fleet.logs / f"{queue}.log"
+        seat.process = (self._reserve and self._reserve.take(seat.queue)) or start(
+            fleet, seat.queue, seat.env, self._environ
+        )
+        hand(seat.process, task)
 
     def _trim_logs(self) -> None:
-        for path in map(self._path_of_log, {seat.queue for seat in self._seats}):
+        for path in {log_of(self._fleet, seat.queue) for seat in self._seats}:
             try:
                 if path.exists() and path.stat().st_size > LOG_BYTES:
                     _trim(path)

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from revops_lite.cli import out
 from revops_lite.cli.options import state
 
 if TYPE_CHECKING:
+    from revops_lite.ahead import Ahead
     from revops_lite.installation import Installation
     from revops_lite.orchestrator import Orchestrator
 
@@ -25,16 +27,26 @@ def up(
     _no_web: Annotated[bool, typer.Option("--no-web", help="no web server even if one is configured")] = False,
 ) -> None:
     """Controller, agent hosts, CRM writer and poller, notices, embedded Redis: everything, in one command."""
+    from revops_lite import config
+    from revops_lite.ahead import Ahead
+
+    _log_to_stderr()
+    started, path = time.time(), state(context).config
+    with Ahead(config.load(path, agents=False)) as ahead:
+        _run(path, ahead, started, until_idle)
+
+
+def _run(path: Path, ahead: Ahead, started: float, until_idle: bool) -> None:
     from revops_lite import bootstrap
     from revops_lite.cli import overview
     from revops_lite.cli.live import watching
     from revops_lite.installation import Installation
 
-    _log_to_stderr()
-    started = time.time()
-    with Installation(state(context).config, "up", agents=True) as installation:
+    with Installation(path, "up", agents=True, ahead=ahead) as installation:
         with watching(sys.stderr) as display:
-            orchestrator = bootstrap.orchestrator(installation, display.stream, until_idle=until_idle)
+            orchestrator = bootstrap.orchestrator(
+                installation, display.stream, until_idle=until_idle, reserve=ahead.reserve
+            )
             orchestrator.parts.controller.after_commit.append(display.committed)
             _stop_on_signals(orchestrator)
             _greet(installation)
