@@ -11,7 +11,7 @@ from revops_lite.engine import effects, ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Claimed, FieldValue, Reason, ReviewState, Run, Step, Write, WriteState
 from revops_lite.policy import AgentPolicy
-from revops_lite.rules import arbitration, checkpoint, flow, governance
+from revops_lite.rules import arbitration, checkpoint, governance
 from revops_lite.values import replace, same
 
 
@@ -42,13 +42,15 @@ class Fate(Struct, frozen=True):
     intents: tuple[str, ...] = ()
 
 
-def settle(draft: Draft, run: Run, step: Step, asked: Asked) -> Fate:
-    """One field's way. A PLANNED write in the answer still has to be planned, with the others of its record."""
+def settle(draft: Draft, run: Run, step: Step, beside: frozenset[str], asked: Asked) -> Fate:
+    """One field's way. A PLANNED write in the answer still has to be planned, with the others of its record.
+
+    `beside` are the steps that are concurrent to this one.
+    """
     agent = draft.rulebook.agents[step.agent]
     incumbent = draft.context(asked.record).fields.get(asked.field)
     standing = incumbent.value if incumbent else None
-    beside = flow.concurrent(run.steps, step.name)
-    rivals = [c for c in run.claims.get(asked.key, ()) if c.step in beside]
+    rivals = [c for c in run.claims.get(asked.key, ()) if c.step in beside] if beside else []
     contested = any(not same(rival.value, asked.value) for rival in rivals)
     if incumbent is not None and same(standing, asked.value) and not contested:
         if beside and _judge(draft, run, agent, asked).answer == "allow":

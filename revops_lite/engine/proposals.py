@@ -9,7 +9,7 @@ from typing import Any
 from revops_lite.engine import effects, fields, ids
 from revops_lite.engine.state import Draft
 from revops_lite.models import Flag, OpenFlag, OutNotice, Run, Step, Write, WriteState
-from revops_lite.rules import dedupe, masking
+from revops_lite.rules import dedupe, flow, masking
 from revops_lite.values import replace
 
 BODY_KEPT = 1_000_000
@@ -57,11 +57,12 @@ def accept(draft: Draft, run: Run, step: Step, outputs: list[dict[str, Any]]) ->
     """Fold a checked answer in. Returns the run and the ids of the review items that came of it."""
     waiting: list[str] = []
     allowed: dict[str, list[Write]] = {}
+    beside = flow.concurrent(run.steps, step.name)
     for output in outputs:
         record = str(output.get("target") or run.record)
         for name, value in output["values"].items():
             asked = fields.Asked(record, name, value, confidence_of(output, name), str(output.get("because") or ""))
-            fate = fields.settle(draft, run, step, asked)
+            fate = fields.settle(draft, run, step, beside, asked)
             run = fate.run
             if fate.intents:
                 run = replace(run, effects=(*run.effects, *fate.intents))

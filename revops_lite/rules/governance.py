@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Literal
 
@@ -164,6 +165,7 @@ def _known(confidence: float) -> float:
     return confidence if isfinite(confidence) else 0.0
 
 
+@lru_cache(maxsize=1024)  # asked for every value
 def _apart(one: float, other: float) -> tuple[str, str]:
     """Both with two digits, or as many as it takes to tell them apart: 0.7996 is not "0.80 below 0.80"."""
     for digits in range(2, 17):

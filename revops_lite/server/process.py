@@ -60,7 +60,7 @@ maxmemory-policy noeviction
 stream-node-max-bytes 16384
 """
 CONFIG_SINCE_7 = """\
-hash-max-listpack-value 1024
+hash-max-listpack-value 4096
 enable-debug-command no
 enable-module-command no
 enable-protected-configs no

@@ -42,6 +42,7 @@ Text from outside becomes part of a key only as a hash (`digest`).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 EVENTS = "revops:events"
@@ -93,6 +94,7 @@ PERMANENT = (
 )
 
 
+@lru_cache(maxsize=4096)  # a record is named some thirty times in one run
 def digest(text: str) -> str:
     """A key-safe name for any text: 20 hex digits."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
