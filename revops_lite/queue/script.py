@@ -9,10 +9,11 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from revops_lite.errors import BusError
+from revops_lite.wire import Wire
 
 
 @contextmanager
@@ -29,11 +30,18 @@ class LuaScript:
 
     def __init__(self, client: Redis, name: str) -> None:
         self._script = client.register_script((files(__package__) / "scripts" / f"{name}.lua").read_text("utf-8"))
+        self._wire = Wire(client.connection_pool, ResponseError)
 
     def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """The script's reply. Raises BusError."""
         with bus_errors():
             try:
-                return self._script(keys=keys, args=args)
+                return self._run(keys, args)
             except (RedisConnectionError, RedisTimeoutError):
-                return self._script(keys=keys, args=args)
+                return self._run(keys, args)
+
+    def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return self._wire("EVALSHA", self._script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return self._wire("EVAL", self._script.script, len(keys), *keys, *args)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from revops_lite.models import AuditEntry
 from revops_lite.store import codec, keys
 from revops_lite.store.client import bus_errors
+from revops_lite.wire import Wire, mapping
 
 FIELD = b"a"
 PAGE = 1000
@@ -24,11 +26,13 @@ class AuditStream:
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all it could be in any protocol
+        self._wire = Wire(redis.connection_pool, ResponseError)
 
     def read(self, start: str, count: int) -> list[Raw]:
         """Up to `count` entries, oldest first, from the stream id `start` on, that one included."""
         with bus_errors():
-            return [_raw(id_, fields) for id_, fields in self.redis.xrange(keys.AUDIT, start, "+", count=count)]
+            found = self._wire("XRANGE", keys.AUDIT, start, "+", "COUNT", count)
+        return [_raw(id_, mapping(fields)) for id_, fields in found]
 
     def after(self, id_: str) -> Iterator[Raw]:
         """Every entry behind that stream id ("0-0": all), oldest first, in pages."""

@@ -8,8 +8,9 @@ Three kinds, because one set of time limits cannot serve all:
 | `blocking()` | none       | BLMOVE, XREAD BLOCK and the like; one per loop         |
 | `pubsub()`   | none       | one subscription loop                                  |
 
-None sends anything twice: redis-py 8 repeats a command whose answer was lost, so that one INCR may count two.
-Whoever may repeat (scripts that are safe to run twice) does it himself. Answers are bytes, never decoded.
+What is asked for again and again, the scripts and the stream, goes by a connection of its own out of one of these
+(`wire.py`). None sends anything twice: redis-py 8 repeats a command whose answer was lost, so that one INCR may
+count two. Whoever may repeat (scripts that are safe to run twice) does it himself. Answers are bytes, never decoded.
 """
 
 from __future__ import annotations

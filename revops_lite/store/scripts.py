@@ -8,9 +8,11 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from revops_lite.store.client import bus_errors
+from revops_lite.wire import Wire
 
 
 class Script:
@@ -20,6 +22,7 @@ class Script:
         source = (files(package or __package__) / "scripts" / f"{name}.lua").read_text("utf-8")
         self._redis = redis
         self._script = redis.register_script(source)
+        self._wire = Wire(redis.connection_pool, ResponseError)
 
     def many(self, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
         """Several calls in one round trip, each by itself atomic."""
@@ -40,6 +43,12 @@ class Script:
     def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         with bus_errors():
             try:
-                return self._script(keys=keys, args=args)
+                return self._run(keys, args)
             except (RedisConnectionError, RedisTimeoutError):
-                return self._script(keys=keys, args=args)
+                return self._run(keys, args)
+
+    def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return self._wire("EVALSHA", self._script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return self._wire("EVAL", self._script.script, len(keys), *keys, *args)

@@ -23,6 +23,7 @@ from revops_lite.store.events import Entry, encode_event, entries_of
 from revops_lite.store.metrics import beats
 from revops_lite.store.scripts import Script
 from revops_lite.values import replace
+from revops_lite.wire import Wire, mapping
 
 SILENT_AFTER = 10.0  # seconds without a heartbeat after which a controller counts as gone
 
@@ -44,6 +45,7 @@ class Store:
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all it could be in any protocol
+        self._wire = Wire(redis.connection_pool, ResponseError)
         self._append = Script(redis, __package__, "append")
         self._begin = Script(redis, __package__, "begin")
         self._commit = Script(redis, __package__, "commit")
@@ -151,16 +153,14 @@ class Store:
         docs = [(kind, id_) for kind, id_ in wanted if kind != "context"]
         records = [id_ for kind, id_ in wanted if kind == "context"]
         with bus_errors():
-            pipe = self.redis.pipeline(transaction=False)
+            asked: list[tuple[Any, ...]] = [("HGETALL", keys.context(record)) for record in records]
             if docs:
-                pipe.mget([keys.doc(kind, id_) for kind, id_ in docs])
-            for record in records:
-                pipe.hgetall(keys.context(record))
-            found = pipe.execute()
-        raws = found.pop(0) if docs else []
+                asked.append(("MGET", *(keys.doc(kind, id_) for kind, id_ in docs)))
+            found = self._wire.many(asked)
+        raws = found.pop() if docs else []
         return {
             **{key: codec.load(key[0], raw) if raw is not None else None for key, raw in zip(docs, raws, strict=True)},
-            **{("context", record): read_context(raw) for record, raw in zip(records, found, strict=True)},
+            **{("context", record): read_context(mapping(raw)) for record, raw in zip(records, found, strict=True)},
         }
 
     def opened(self, kind: str) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from revops_lite.store import keys
 from revops_lite.store.client import bus_errors
 from revops_lite.store.events import Entry, entries_of
+from revops_lite.wire import Wire, mapping
 
 
 class Waiter:
@@ -18,14 +18,14 @@ class Waiter:
     """
 
     def __init__(self, blocking: Redis) -> None:
-        self._redis: Any = blocking  # redis-py types every answer as all it could be in any protocol
+        self._wire = Wire(blocking.connection_pool, ResponseError)
 
     def read(self, after: str, count: int, seconds: float) -> list[Entry]:
         """Up to `count` events behind `after`, as soon as there is one; none after `seconds`. Raises BusError."""
-        block = max(1, int(seconds * 1000)) if seconds > 0 else None
+        block = ("BLOCK", max(1, int(seconds * 1000))) if seconds > 0 else ()
         with bus_errors():
-            found = self._redis.xread({keys.EVENTS: after}, count=count, block=block)
-        return entries_of(found[0][1]) if found else []
+            found = self._wire("XREAD", "COUNT", count, *block, "STREAMS", keys.EVENTS, after)
+        return entries_of((id_, mapping(fields)) for id_, fields in found[0][1]) if found else []
 
     def wait(self, after: str, seconds: float) -> bool:
         """Until an event comes behind `after`, or `seconds` are over. True when one came. Raises BusError."""

@@ -75,16 +75,16 @@ def test_whoever_listens_hears_the_bytes_of_the_stream(store: Store, redis: Any)
 
 def test_sending_again_after_a_lost_reply_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection breaks after the server has done it: the script runs twice."""
-    script = store._append._script
+    script = store._append._wire
     answers: list[object] = []
 
-    def lost_once(*args: Any, **more: Any) -> Any:
-        answers.append(script(*args, **more))
+    def lost_once(*words: Any) -> Any:
+        answers.append(script(*words))
         if len(answers) == 1:
             raise LostConnection("reset by peer")
         return answers[-1]
 
-    monkeypatch.setattr(store._append, "_script", lost_once)
+    monkeypatch.setattr(store._append, "_wire", lost_once)
     assert isinstance(store._append, Script)
     assert store.append([event()]) == ["known"]
     assert len(answers) == 2
