@@ -119,8 +119,8 @@ class OutNotice(Noun, frozen=True):
     report: str = ""  # name of the page that belongs to it
 
 
-class AuditEntry(Noun, frozen=True, omit_defaults=True):
-    """Who did what, to which record, by which rule. What is empty is left out of its JSON."""
+class AuditEntry(Noun, frozen=True):
+    """Who did what, to which record, by which rule."""
 
     at: float
     what: str  # an event type or a decision: "write.allowed", "conflict.decided"

@@ -48,7 +48,9 @@ class Script:
                 return self._run(keys, args)
 
     def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        words = ("EVALSHA", self._script.sha, len(keys), *keys, *args)
         try:
-            return self._wire("EVALSHA", self._script.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return self._wire("EVAL", self._script.script, len(keys), *keys, *args)
+            return self._wire(*words)
+        except NoScriptError:  # a server that has started anew
+            self._wire("SCRIPT", "LOAD", self._script.script)
+            return self._wire(*words)
