@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import fakeredis
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from revops_lite.wire import Wire
 
 T = TypeVar("T")
 
@@ -91,7 +93,32 @@ class TappedRedis(fakeredis.FakeRedis):
 def tapped(server: fakeredis.FakeServer, boundaries: Boundaries) -> TappedRedis:
     client = TappedRedis(server=server)
     client.boundaries = boundaries
+    pool: Any = client.connection_pool
+    pool.boundaries = boundaries  # for wires, which go past the client
     return client
+
+
+def _tap_wires() -> None:
+    """A wire out of a tapped client's pool crosses its boundaries, with each command by itself."""
+    call = Wire.__call__
+
+    def one(self: Any, *words: Any) -> Any:
+        boundaries: Boundaries | None = getattr(self._pool, "boundaries", None)
+        if boundaries is None:
+            return call(self, *words)
+        return boundaries.cross(f"redis {_word(words[0])}", lambda: call(self, *words))
+
+    def many(self: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if not hasattr(self._pool, "boundaries"):
+            return several(self, commands)
+        return [one(self, *words) for words in commands]
+
+    several = Wire.many
+    wire: Any = Wire
+    wire.__call__, wire.many = one, many
+
+
+_tap_wires()
 
 
 def _word(word: Any) -> str:
