@@ -195,14 +195,15 @@ class Host:
     def _claim(self) -> list[Claim] | None:
         """As many as there are free slots; a suspect only into an empty host, and nothing beside it.
 
-        None while nothing more may be claimed.
+        Where calls are made alone, the next one waits until the last one's ending has been reported: should it be the
+        one that kills its host, nothing else is in flight there. None while nothing more may be claimed.
         """
         self._dry = False
         free = self._threads - len(self._running)
-        if free <= 0 or self._alone is not None:
+        if free <= 0 or self._alone is not None or (self._threads == 1 and self._held):
             return None
         if self._suspects():
-            return None if self._running else self._take(self._isolated, 1)
+            return None if self._held else self._take(self._isolated, 1)
         return self._take(self._queues, free)
 
     def _suspects(self) -> bool:
@@ -356,6 +357,8 @@ class Host:
         with self._lock:
             for claim in claims:
                 self._held.pop(claim.execution, None)
+        if not self._dry and not self._held:
+            self._wake.set()  # whoever is called alone could not be claimed before
 
     def _pulse(self) -> None:
         while True:

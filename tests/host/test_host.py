@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -286,4 +287,49 @@ def test_a_job_of_which_nobody_tells_is_found_all_the_same(
     put(1)
     until(told)
     real_redis.rpush("rq:queue:agents", put(2, queue="elsewhere").id)
+    until(lambda: len(told()) == 2)
+
+
+@pytest.mark.parametrize(
+    ("queues", "more"),
+    [(("agents", "agents"), {"threads": 1}), (("agents", "agents-isolated"), {"isolated": ("agents-isolated",)})],
+    ids=["one slot", "a suspect in this very process"],
+)
+def test_who_is_called_alone_waits_until_the_last_ending_has_been_reported(
+    host: Any,
+    put: Callable[..., Job],
+    told: Callable[[], list[Event]],
+    work: WorkQueue,
+    until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    queues: tuple[str, str],
+    more: dict[str, Any],
+) -> None:
+    """It may be the one that kills its host, and whoever is in flight there then is a suspect."""
+    asked, go_on, looks = threading.Event(), threading.Event(), threading.Semaphore(0)
+    finish, claim = work.finish, pool.Host._claim
+
+    def held_up(*words: Any) -> Any:
+        asked.set()
+        assert go_on.wait(30)
+        return finish(*words)
+
+    def looked(one: pool.Host) -> Any:
+        claimed = claim(one)
+        looks.release()
+        return claimed
+
+    monkeypatch.setattr(work, "finish", held_up)
+    monkeypatch.setattr(pool.Host, "_claim", looked)
+    put(1, queue=queues[0])
+    one = host(**more)
+    assert asked.wait(30)
+    put(2, queue=queues[1])
+    while looks.acquire(blocking=False):
+        pass
+    for _ in range(3):  # it has looked, and seen the second one
+        one.ring(queues[1])
+        assert looks.acquire(timeout=30)
+    assert (work.waiting([queues[1]]), one.in_flight) == (1, 1)
+    go_on.set()
     until(lambda: len(told()) == 2)
