@@ -86,8 +86,10 @@ def start(site: Installation) -> str:
 
 
 def state(site: Installation, run: str) -> str:
+    """ "" where it has not been started yet."""
     with site.redis() as client:
-        return str(Views(client).run(run).state)
+        found = Views(client).many("run", [run])[0]
+    return str(found.state) if found else ""
 
 
 def records(site: Installation, run: str) -> dict[str, int]:

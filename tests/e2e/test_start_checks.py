@@ -17,6 +17,7 @@ import pytest
 from installation import REPOSITORY, Installation, until
 from own_server import DURABLE, OwnServer
 from revops_lite.errors import ServerError
+from revops_lite.queue import names
 from revops_lite.server.program import NAMES, Binary, candidates, inspect
 from revops_lite.store import keys
 from revops_lite.store.store import Store
@@ -252,7 +253,7 @@ def test_a_server_emptied_under_a_running_up_ends_it_and_nothing_is_begun_anew(
     worked: Installation, moved: OwnServer
 ) -> None:
     with worked.up(ready=False) as up:
-        until(lambda: moved.client.hget(keys.CONTROLLER, "owner") and up.hosts())
+        until(lambda: moved.client.hget(keys.CONTROLLER, "owner") and moved.client.scard(names.WORKERS))
         moved.client.flushall()
         assert up.wait() == 1
         assert "Redis has been emptied while `up` was running" in up.err
@@ -262,7 +263,7 @@ def test_a_server_emptied_under_a_running_up_ends_it_and_nothing_is_begun_anew(
 
 def test_a_server_that_comes_back_empty_ends_a_running_up(worked: Installation, moved: OwnServer) -> None:
     with worked.up(ready=False) as up:
-        until(lambda: moved.client.hget(keys.CONTROLLER, "owner") and up.hosts())
+        until(lambda: moved.client.hget(keys.CONTROLLER, "owner") and moved.client.scard(names.WORKERS))
         moved.kill()
         until(lambda: "does not answer" in up.err)
         for path in moved.folder.glob("appendonly*"):

@@ -20,6 +20,7 @@ from installation import Installation, until
 from own_server import OwnServer
 from revops_lite.errors import BusError
 from revops_lite.models import Event
+from revops_lite.queue import names
 from revops_lite.server.aof import last_file
 from revops_lite.store import keys
 from revops_lite.store.client import Clients
@@ -220,7 +221,7 @@ def test_memory_used_up_refuses_events_and_up_goes_on_once_there_is_some(
     with OwnServer(tmp_path / "own", program) as server:
         server.serve(made)
         with made.up(ready=False) as up:
-            until(lambda: server.client.hget(keys.CONTROLLER, "owner") and up.hosts())
+            until(lambda: server.client.hget(keys.CONTROLLER, "owner") and server.client.scard(names.WORKERS))
             accepted = send(server.url, range(3))
             until(lambda: done(server, accepted))
             server.client.config_set("maxmemory", "1")
