@@ -40,6 +40,7 @@ MANY = 32  # events of which a commit takes long enough to decide others meanwhi
 TURNS = 32  # of events that have waited, at least, however many others have come
 DOCS_KEPT = 8_000
 TRIM_EVERY = 60.0
+STREAMED = 20_000  # events and audit entries, of which between one and two times as many stay in their streams
 HEARTBEAT_EVERY = 5.0
 DRAIN_EVERY = 1.0
 
@@ -66,6 +67,8 @@ class Controller:
         self._lead: Lead | None = None
         self._next_timer: float | None = None
         self._trimmed_at = 0.0
+        self._streamed = 0  # since the newer of the marks
+        self._marks = "0-0", "0-0"  # cursors, `STREAMED` entries apart
         self._committed_at = 0.0
         self._drained_at = 0.0
 
@@ -272,6 +275,10 @@ class Controller:
         for listener in self.after_commit:
             listener(changes)
         self._forget_some(changes)
+        self._streamed += len(changes.events) + len(changes.audit)
+        if self._streamed >= STREAMED:
+            self._streamed, self._marks = 0, (self._marks[1], self.lead.cursor)
+            self.store.trim(now, self._marks[0])
 
     def _drain(self, agents: Iterable[str], now: float) -> None:
         """Unclaimed jobs of open breakers come back and park: those there when it opened, and those of dead hosts."""
@@ -287,7 +294,7 @@ class Controller:
             self._committed_at = now
         if not 0 <= now - self._trimmed_at < TRIM_EVERY:
             self._trimmed_at = now
-            self.store.trim(now)
+            self.store.trim(now, self._marks[0])
 
     def _forget_some(self, changes: Changes) -> None:
         """Keep the working set small: what has come to its end, and a record on which nothing works any more, is not

@@ -16,11 +16,11 @@ import os
 import re
 import secrets
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ log = logging.getLogger("revops.audit")
 MONTH = re.compile(r"\d{4}-\d{2}\.jsonl", re.ASCII)
 CHUNK = 65_536
 KEY_BYTES = 32
+SLACK = 86_400.0  # seconds by which the clocks of an entry and of its stream id may differ
 LAST_MOMENT = 253_402_300_799_000  # the end of the year 9999, in ms: a forged stream id may be later
 ANCHORS = "anchors.jsonl"
 
@@ -166,6 +167,19 @@ def raw_lines(path: Path, size: int | None = None) -> Iterator[bytes]:
             left -= len(line)
 
 
+def reversed_lines(path: Path, piece: int = CHUNK) -> Iterator[bytes]:
+    """The lines of a file, the last one first; `piece` bytes of it, and a line, are in memory at once."""
+    rest, start = b"", path.stat().st_size
+    with path.open("rb") as file:
+        while start:
+            size = min(piece, start)
+            start -= size
+            file.seek(start)
+            first, *lines = BytesIO(file.read(size) + rest).readlines()
+            rest = first if start else b""
+            yield from reversed(lines if start else [first, *lines])
+
+
 def lines_of(path: Path) -> Iterator[Line]:
     """The lines of a file, unchecked."""
     return map(parse, raw_lines(path))
@@ -179,13 +193,19 @@ def entries(folder: Path) -> Iterator[tuple[int, str, bytes]]:
                 yield line.head.seq, line.head.id, line.entry
 
 
-def newest_before(folder: Path, id_: str | None, count: int | None) -> Iterator[tuple[str, bytes]]:
-    """(stream id, entry) of what was sealed before that stream id (None: all), newest first, at most `count`."""
+def newest_before(folder: Path, id_: str | None, since: float) -> Iterator[tuple[str, bytes]]:
+    """(stream id, entry) of what was sealed before that stream id (None: all), newest first.
+
+    Files that begin and end before `since` (epoch seconds) are not opened.
+    """
     last = order(id_) if id_ else None
+    first = datetime.fromtimestamp(max(0.0, since - SLACK), UTC).strftime("%Y-%m")
     for path in reversed(months(folder)):
-        found = ((line.head.id, line.entry) for line in lines_of(path) if line.head)
-        older = (entry for entry in found if not last or order(entry[0]) < last)
-        yield from reversed(deque(older, maxlen=count))
+        if path.stem < first:
+            return
+        for line in map(parse, reversed_lines(path)):
+            if line.head and (not last or order(line.head.id) < last):
+                yield line.head.id, line.entry
 
 
 def find_end(folder: Path) -> End:

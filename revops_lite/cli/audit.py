@@ -47,12 +47,12 @@ def list_(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """Who did what, newest first."""
+    """Who did what in the last 90 days, or since another moment; newest first."""
     from revops_lite.cli import audit_cmds
 
-    keep = _filter(context, since_, record, run, what, who, workflow)
+    keep = _filter(context, since_ or audit_cmds.RECENT, record, run, what, who, workflow)
     with state(context).open() as installation:
-        found = audit_cmds.newest(installation, keep, out.limit(limit, as_json), sealed=since_ is not None)
+        found = audit_cmds.newest(installation, keep, out.limit(limit, as_json))
     if as_json:
         out.put_items([audit_cmds.shape(entry) for entry in found])
     else:

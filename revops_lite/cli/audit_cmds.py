@@ -23,12 +23,12 @@ from revops_lite.config import Settings
 from revops_lite.errors import RevopsError, UsageError
 from revops_lite.models import AuditEntry
 from revops_lite.store.audit import AuditStream, read_entry
-from revops_lite.store.keys import AUDIT_KEPT, DAY
 
 if TYPE_CHECKING:
     from revops_lite.cli.options import State
     from revops_lite.installation import Installation
 
+RECENT = "90d"
 SHOWN = 100  # findings; the rest is counted
 FORMATS = {"csv": exports.write_csv, "jsonl": exports.write_jsonl}
 
@@ -62,15 +62,19 @@ def shape(entry: AuditEntry) -> dict[str, Any]:
     return {**structs.asdict(entry), "at": stamp(entry.at)}
 
 
-def newest(installation: Installation, keep: Filter, limit: int | None, *, sealed: bool) -> list[AuditEntry]:
-    """Newest first; with `sealed`, also what Redis has forgotten and the files have kept."""
+def newest(installation: Installation, keep: Filter, limit: int | None) -> list[AuditEntry]:
+    """Newest first: of Redis, then of the files what Redis holds no longer."""
+    return list(islice(filter(keep, _back(installation, keep.since)), limit))
+
+
+def _back(installation: Installation, since: float) -> Iterator[AuditEntry]:
+    """All entries from now back to `since` (epoch seconds); of the files, those of earlier months are not opened."""
     stream = AuditStream(installation.clients.commands)
-    found = list(islice(filter(keep, (read_entry(*raw) for raw in stream.back())), limit))
-    if not sealed or (limit is not None and len(found) >= limit):
-        return found
-    older = folder.newest_before(place(installation.settings), stream.first_id(), None)
-    rest = filter(keep, (read_entry(*raw) for raw in older))
-    return found + list(islice(rest, None if limit is None else limit - len(found)))
+    oldest = None
+    for oldest, raw in stream.back():
+        yield read_entry(oldest, raw)
+    for id_, raw in folder.newest_before(place(installation.settings), oldest, since):
+        yield read_entry(id_, raw)
 
 
 # ---- verify ------------------------------------------------------------------------------------------------------
@@ -91,7 +95,7 @@ def verify(state: State, anchor: str | None, *, files_only: bool) -> Report:
         key = _key(settings)
         if mark and note and mark["chain"] == fingerprint(key):
             known.append(note)
-        return verify_trail(place(settings), key, known, stream.after("0-0"), time.time() - AUDIT_KEPT + DAY)
+        return verify_trail(place(settings), key, known, stream.after("0-0"), stream.must_hold(time.time()))
 
 
 def _key(settings: Settings) -> bytes:

@@ -23,7 +23,8 @@ from revops_lite.models import Job
 from revops_lite.queue import names
 
 FUNCTION = "revops_lite.queue.jobs.run_step"
-RESULT_TTL = 3600  # seconds a finished job stays visible
+RESULT_TTL = 3600  # seconds a finished job stays visible, at most
+FINISHED_KEPT = 1000  # finished jobs of a queue; beyond these the oldest go before their time
 FAILURE_TTL = 7 * 86400
 QUEUED_TTL = 400 * 86400  # longer than any outage: a waiting job must outlive it, and yet no key lives for ever
 SMALL = 4096  # bytes of a job's data that are not packed: RQ reads both, and packing takes longer than all else

@@ -17,7 +17,7 @@ from redis import Redis
 
 from revops_lite.models import Event
 from revops_lite.queue import names
-from revops_lite.queue.jobs import FAILURE_TTL, RESULT_TTL, SPENT, stamp
+from revops_lite.queue.jobs import FAILURE_TTL, FINISHED_KEPT, RESULT_TTL, SPENT, stamp
 from revops_lite.queue.script import LuaScript, bus_errors
 
 EXECUTION_TTL = 3600  # seconds; refreshed by each heartbeat
@@ -114,7 +114,7 @@ class WorkQueue:
             return []
         sink = self._sink
         keys = [sink.stream, names.worker(worker), names.worker_executions(worker)]
-        args: list[Any] = [sink.channel, sink.seen_ttl, repr(now), stamp(now), SPENT]
+        args: list[Any] = [sink.channel, sink.seen_ttl, repr(now), stamp(now), SPENT, FINISHED_KEPT, names.job("")]
         for ending in endings:
             claim = ending.claim
             keys += [

@@ -52,16 +52,18 @@ class AuditStream:
             yield from (_raw(id_, fields) for id_, fields in page)
             last = f"({page[-1][0].decode()}"
 
-    def first_id(self) -> str | None:
-        """The oldest entry's stream id; None where there is none."""
-        page = self.read("-", 1)
-        return page[0][0] if page else None
-
     def sealed(self) -> dict[str, Any] | None:
         """What the sealer noted last: {chain seq id mac}, or None."""
         with bus_errors():
             raw = self.redis.get(keys.SEALED)
         return _mark(raw)
+
+    def must_hold(self, now: float) -> float:
+        """Epoch seconds from which on every entry has to be here; what is older may have been trimmed."""
+        with bus_errors():
+            trimmed = self.redis.hget(keys.CONTROLLER, "trimmed") or b"0"
+        by_age = now - keys.AUDIT_KEPT + keys.DAY
+        return max(by_age, (int(trimmed) + 0.5) / 1000)  # a half, so that no rounding takes the millisecond before it
 
     def set_sealed(self, mark: dict[str, Any]) -> None:
         """Note how far the files reach: what lies behind it may be trimmed from the stream one day."""

@@ -2,11 +2,13 @@
 
 | key                       | type   | lifetime            | what it is                                                |
 |---------------------------|--------|---------------------|-----------------------------------------------------------|
-| revops:events             | stream | trimmed after 7 d   | every event, one field `e` = JSON of models.Event         |
+| revops:events             | stream | trimmed after 7 d,  | every event, one field `e` = JSON of models.Event         |
+|                           |        | or with many others |                                                           |
 | revops:events (channel)   | pubsub | -                   | the same bytes, for anyone who listens                    |
 | revops:event:<hash>       | string | 7 d                 | an event id that is known; its value marks the body       |
 | revops:controller         | hash   | permanent           | epoch, seq (commits), cursor, heartbeat, owner; first and |
-|                           |        |                     | marked: first and last minute seen with a heartbeat       |
+|                           |        |                     | marked: first and last minute seen with a heartbeat;      |
+|                           |        |                     | trimmed: ms before which audit entries may be gone here   |
 | revops:run:<id>           | string | 90 d after a change | models.Run                                                |
 | revops:write:<id>         | string | 90 d                | models.Write                                              |
 | revops:page:<id>          | string | 7 d after its run   | models.Page: records of a fan-out, with related ones      |
@@ -28,6 +30,7 @@
 | revops:index:<kind>       | zset   | trimmed with them   | ids by time: runs, writes, reviews, notices, contexts     |
 | revops:open:<kind>        | zset   | permanent           | runs, loads, intents, notices, reviews not at an end yet  |
 | revops:audit              | stream | trimmed after 90 d, | models.AuditEntry                                         |
+|                           |        | or with many others,|                                                           |
 |                           |        | once it is sealed   |                                                           |
 | revops:audit:sealed       | string | permanent           | how far it is sealed: chain, seq, id, mac                 |
 | revops:counts:<hour>      | hash   | 35 d                | what the health figures are made of                       |

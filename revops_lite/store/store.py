@@ -191,16 +191,24 @@ class Store:
         with bus_errors():
             return {name.decode(): value.decode() for name, value in self.redis.hgetall(keys.CONTROLLER).items()}
 
-    def trim(self, now: float) -> None:
-        """Forget what has served its time: processed events, sealed audit entries, index entries without a document."""
+    def trim(self, now: float, enough: str = "0-0") -> None:
+        """Forget what has served its time: processed events, sealed audit entries, index entries without a document.
+
+        Before the stream id `enough`, events and audit entries need not be of their age: enough have come since.
+        """
         with bus_errors():
             sealed = trim_limit(self.redis.get(keys.SEALED))
-            cursor = self.redis.hget(keys.CONTROLLER, "cursor") or b"0-0"
-            processed = int(cursor.split(b"-")[0])
-            oldest = min(processed, int((now - keys.EVENTS_KEPT) * 1000))
+            cursor, trimmed = self.redis.hmget(keys.CONTROLLER, "cursor", "trimmed")
+            processed = _milliseconds((cursor or b"0-0").decode())
+            crowded = _milliseconds(enough)
+            events = min(processed, max(crowded, int((now - keys.EVENTS_KEPT) * 1000)))
+            audit = min(sealed, max(crowded, int((now - keys.AUDIT_KEPT) * 1000)))
             pipe = self.redis.pipeline(transaction=False)
-            pipe.xtrim(keys.EVENTS, minid=max(oldest, 0), approximate=True)
-            pipe.xtrim(keys.AUDIT, minid=max(min(sealed, int((now - keys.AUDIT_KEPT) * 1000)), 0), approximate=True)
+            pipe.xtrim(keys.EVENTS, minid=max(events, 0), approximate=True)
+            if audit > int(trimmed or 0):
+                # First the word, then the deed: from here on nobody takes what is missing for a loss.
+                pipe.hset(keys.CONTROLLER, "trimmed", audit)
+                pipe.xtrim(keys.AUDIT, minid=audit, approximate=True)
             for kind, ttl in {**keys.DOC_TTL, "context": keys.CONTEXT_TTL}.items():
                 if kind not in ("intent", "page"):
                     pipe.zremrangebyscore(keys.index(f"{kind}s"), "-inf", now - ttl)
@@ -267,6 +275,10 @@ class Store:
         with bus_errors():
             found = self.redis.xrevrange(keys.AUDIT, count=limit)
         return [codec.load("audit", fields[b"a"]) for _, fields in reversed(found)]
+
+
+def _milliseconds(stream_id: str) -> int:
+    return int(stream_id.partition("-")[0])
 
 
 def _mark(event: Event) -> bytes:

@@ -247,6 +247,27 @@ def test_what_is_not_sealed_is_never_trimmed(bench: Bench) -> None:
     assert (report.ok, report.entries) == (True, 510)
 
 
+def test_where_enough_has_come_since_what_is_sealed_goes_whatever_its_age(bench: Bench) -> None:
+    store, now = Store(bench.redis), JANUARY + 500
+    ids = bench.commit(500)
+    store.trim(now, ids[400])
+    assert len(bench.raw()) == 500, "nothing is sealed"
+    bench.seal(bench.sealer())
+    store.trim(now, ids[400])
+    left = [id_ for id_, _ in bench.raw()]
+    assert left[-100:] == ids[400:]
+    assert len(left) < 500
+    must_hold = bench.stream.must_hold(now)
+    report = verify(bench.folder, KEY, [], bench.raw(), must_hold)
+    assert (report.ok, report.entries, report.compared) == (True, 500, len(left))
+    bench.redis.xtrim(keys.AUDIT, maxlen=99, approximate=False)
+    (lost,) = verify(bench.folder, KEY, [], bench.raw(), must_hold).findings
+    assert lost.kind == "stream"
+    assert ids[400] in lost.what, "the youngest that nobody had leave to take away"
+    store.trim(now, ids[300])
+    assert bench.stream.must_hold(now) == must_hold, "what has gone does not come back"
+
+
 def test_a_note_in_redis_that_makes_no_sense_allows_no_trimming(bench: Bench) -> None:
     bench.commit(300)
     for nonsense in (b"", b"x", b"[]", b'{"id":"9999999999999-0"}', b'{"chain":"a","seq":1,"id":"x","mac":"b"}'):

@@ -96,6 +96,23 @@ def test_a_finished_job_keeps_no_record_values_in_redis(redis: Redis, work: Work
     assert AgentJob.fetch("job-1", connection=redis).kwargs == {}
 
 
+def test_of_many_finished_jobs_the_newest_stay_and_each_that_failed(
+    redis: Redis, work: WorkQueue, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("revops_lite.queue.work.FINISHED_KEPT", 3)
+    for number in range(1, 11):
+        put(number)
+        (claim,) = take(work, 1, token=f"t{number}", now=1000.0 + number)
+        ending = done(claim) if number % 2 else done(claim, "failed")
+        assert work.finish("n.1.1", [ending], 1000.0 + number) == [Answer.DONE]
+        assert work.finish("n.1.1", [ending], 1000.0 + number) == [Answer.AGAIN]
+    finished = FinishedJobRegistry("agents", connection=redis).get_job_ids(cleanup=False)
+    assert finished == ["job-5", "job-7", "job-9"]
+    assert len(FailedJobRegistry("agents", connection=redis).get_job_ids(cleanup=False)) == 5
+    assert not redis.exists("rq:job:job-1", "rq:job:job-3")
+    assert redis.exists("rq:job:job-2", "rq:job:job-5") == 2
+
+
 def test_a_failed_job_stands_in_rqs_failed_registry_with_its_error(redis: Redis, work: WorkQueue, put: Put) -> None:
     put(1)
     [claim] = take(work)

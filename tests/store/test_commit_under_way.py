@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -47,9 +48,9 @@ class Seat:
         self.controller.after_commit.append(self.told.append)
         self.controller.take_over(NOW, force=True)
 
-    def accept(self, count: int = SEVERAL) -> None:
+    def accept(self, numbers: Iterable[int] = range(SEVERAL)) -> None:
         lead = {"name": "Ada"}
-        self.store.append([Event(f"e{n}", "lead.created", f"lead:{n}", "cli", NOW, lead) for n in range(count)])
+        self.store.append([Event(f"e{n}", "lead.created", f"lead:{n}", "cli", NOW, lead) for n in numbers])
 
     def step(self) -> int:
         controller = self.controller
@@ -106,7 +107,7 @@ def test_services_hear_of_a_commit_when_it_has_arrived(real_redis: Redis) -> Non
 
 def test_few_events_are_committed_at_once(real_redis: Redis) -> None:
     seat = Seat(real_redis)
-    seat.accept(MANY - 1)
+    seat.accept(range(MANY - 1))
     assert seat.step() == MANY - 1
     assert len(seat.jobs()) == MANY - 1
     assert seat.controller.come == []

@@ -191,4 +191,6 @@ def test_trimming_keeps_every_event_that_is_young_or_not_decided(store: Store, l
     assert set(ids[200:]) <= set(kept)
     assert len(kept) < len(ids)  # in whole blocks: not to the entry
     assert redis.xlen(keys.AUDIT) == len(ids), "what is not sealed stays"
+    store.trim(now, ids[300])
+    assert redis.xrange(keys.EVENTS, count=1)[0][0].decode() <= ids[200], "what is not decided stays, however many"
     assert isinstance(run(), Run)

@@ -3,12 +3,13 @@
 -- KEYS  1 event stream  2 worker hash  3 worker's executions (set)
 --       then per job: event's seen key, started registry, registry it ends in, job hash, execution hash, executions
 -- ARGV  1 channel  2 lifetime of a seen key (s)  3 now (epoch s)  4 now as RQ writes it  5 data that replaces a
---       finished job's  then per job: job id, execution id, status (finished | failed), lifetime (s), event ('' for
+--       finished job's  6 how many finished jobs a queue keeps  7 prefix of job keys  then per job: job id, execution id, status (finished | failed), lifetime (s), event ('' for
 --       none), error as RQ keeps it ('' for none), worked (s)
 -- Returns per job: 1 ended now, 2 had been ended by this very execution before, 0 late: its claim is gone.
 -- Told: the event stream and the channel, once per seen key.
 
 local channel, seen_ttl, now, stamp, spent = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local most, job_prefix = tonumber(ARGV[6]), ARGV[7]
 local answers, gone, worked = {}, {}, 0
 local counts = {finished = 0, failed = 0}
 local registries = {} -- those that jobs end in: their words for ZADD, and for how long
@@ -26,14 +27,22 @@ local function keep(job_key, job, execution, status, ttl, fault, registry)
   if fault ~= '' then words[#words + 1] = 'exc_info' words[#words + 1] = fault end
   redis.call('HSET', job_key, unpack(words))
   redis.call('EXPIRE', job_key, ttl)
-  local into = registries[registry] or {ttl = ttl}
+  local into = registries[registry] or {ttl = ttl, finished = status == 'finished'}
   into[#into + 1] = now + ttl
   into[#into + 1] = job
   registries[registry] = into
 end
 
+-- Of finished jobs the oldest go: a few more than come, where there had been too many.
+local function forget(registry)
+  local many = redis.call('ZCARD', registry) - most
+  if many <= 0 then return end
+  local old = redis.call('ZPOPMIN', registry, math.min(many, 500))
+  for n = 1, #old, 2 do redis.call('DEL', job_prefix .. old[n]) end
+end
+
 for n = 1, (#KEYS - 3) / 6 do
-  local k, a = 3 + (n - 1) * 6, 5 + (n - 1) * 7
+  local k, a = 3 + (n - 1) * 6, 7 + (n - 1) * 7
   local seen, started, registry = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local job_key, execution_key, executions = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]
   local job, execution, status, ttl = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4])
@@ -63,6 +72,7 @@ for registry, words in pairs(registries) do
   redis.call('ZREMRANGEBYSCORE', registry, '-inf', now)
   call_with('ZADD', registry, words)
   redis.call('EXPIRE', registry, words.ttl)
+  if words.finished then forget(registry) end
 end
 call_with('SREM', KEYS[3], gone)
 if #gone > 0 and redis.call('EXISTS', KEYS[2]) == 1 then
