@@ -22,6 +22,13 @@ class Pool(Protocol):
     def release(self, connection: Any) -> None: ...
 
 
+class Script(Protocol):
+    """redis-py's Script."""
+
+    sha: str
+    script: Any
+
+
 class Wire:
     """A connection of its own out of a pool, from the first command on until nobody has the wire any more.
 
@@ -43,6 +50,15 @@ class Wire:
         """The answer to one command."""
         with self._lock:
             return self._exchange([pack_command(words)], 1)[0]
+
+    def run(self, script: Script, unknown: type[Exception], keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        """A script's answer. `unknown` is redis-py's NoScriptError: what the server does not know is loaded first."""
+        words = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        try:
+            return self(*words)
+        except unknown:  # a server that has started anew
+            self("SCRIPT", "LOAD", script.script)
+            return self(*words)
 
     def many(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The answers to several commands, in one round trip; nothing makes them one."""

@@ -36,14 +36,6 @@ class LuaScript:
         """The script's reply. Raises BusError."""
         with bus_errors():
             try:
-                return self._run(keys, args)
+                return self._wire.run(self._script, NoScriptError, keys, args)
             except (RedisConnectionError, RedisTimeoutError):
-                return self._run(keys, args)
-
-    def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        words = ("EVALSHA", self._script.sha, len(keys), *keys, *args)
-        try:
-            return self._wire(*words)
-        except NoScriptError:  # a server that has started anew
-            self._wire("SCRIPT", "LOAD", self._script.script)
-            return self._wire(*words)
+                return self._wire.run(self._script, NoScriptError, keys, args)

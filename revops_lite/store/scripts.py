@@ -43,14 +43,6 @@ class Script:
     def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         with bus_errors():
             try:
-                return self._run(keys, args)
+                return self._wire.run(self._script, NoScriptError, keys, args)
             except (RedisConnectionError, RedisTimeoutError):
-                return self._run(keys, args)
-
-    def _run(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        words = ("EVALSHA", self._script.sha, len(keys), *keys, *args)
-        try:
-            return self._wire(*words)
-        except NoScriptError:  # a server that has started anew
-            self._wire("SCRIPT", "LOAD", self._script.script)
-            return self._wire(*words)
+                return self._wire.run(self._script, NoScriptError, keys, args)

@@ -15,7 +15,7 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as LostConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 from redis.retry import Retry
 
@@ -56,6 +56,14 @@ def test_what_cannot_be_sent_is_not_and_does_no_harm(wire: Wire) -> None:
     with pytest.raises(TypeError):
         wire("SET", "a", object())
     assert wire("GET", "a") is None
+
+
+def test_a_script_that_the_server_does_not_know_is_loaded_first(wire: Wire, redis: Redis) -> None:
+    script = redis.register_script("return {KEYS[1], ARGV[1], 'é'}")
+    for _ in range(2):
+        redis.script_flush()
+        for _ in range(2):
+            assert wire.run(script, NoScriptError, ["k"], [7]) == [b"k", b"7", "é".encode()]
 
 
 def test_a_wire_that_nobody_has_any_more_gives_its_connection_back(redis: Redis) -> None:
