@@ -1,7 +1,7 @@
 """An installation in a folder, driven as its users do: files as text, commands as processes, the CRM's file as witness.
 
     site.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]})   # or site.file("config.toml", TEXT)
-    site.agent("enrichment", SOURCE)
+    site.agent("enrichment", SOURCE)                                # or ENRICH, an agent with one field
     site.crm("lead", {"lead-1": {"email": "a@b.example"}})          # written by `revops crm import`
     with site.up() as up:                                           # `revops up`, ready when the block begins
         until(lambda: site.settled() == {"finished": 1})            # the poller has found the lead
@@ -66,6 +66,20 @@ default = "file"
 [workers]
 processes = {processes}
 threads = {threads}
+"""
+
+ENRICH = """
+from pydantic import BaseModel
+from revops_lite import Proposal, Snapshot, agent
+
+
+class Out(BaseModel):
+    industry: str
+
+
+@agent(writes=Out)
+def enrich(lead: Snapshot) -> Proposal:
+    return Proposal(Out(industry="IT"), confidence=0.99)
 """
 
 MANY = """

@@ -7,19 +7,8 @@ import sys
 
 import pytest
 
-from installation import Installation, until
+from installation import ENRICH, Installation, until
 
-AGENT = """
-from pydantic import BaseModel
-from revops_lite import Proposal, Snapshot, agent
-
-class Out(BaseModel):
-    industry: str
-
-@agent(writes=Out)
-def enrich(lead: Snapshot) -> Proposal:
-    return Proposal(Out(industry="IT"), confidence=0.99)
-"""
 TOLD = """
 import atexit, sys
 atexit.register(lambda: print(*sys.modules, file=sys.stderr))
@@ -32,7 +21,7 @@ CHECKS = {"pydantic", "revops_lite.config"}
 @pytest.fixture
 def made(site: Installation) -> Installation:
     site.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]})
-    site.agent("enrichment", AGENT)
+    site.agent("enrichment", ENRICH)
     site.crm("lead", {"1": {"email": "a@b.example"}})
     return site
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from installation import REPOSITORY, Installation, until
+from installation import ENRICH, REPOSITORY, Installation, until
 from own_server import DURABLE, OwnServer
 from revops_lite.errors import ServerError
 from revops_lite.queue import names
@@ -27,25 +27,11 @@ from revops_lite.store.version import program as this_program
 pytestmark = pytest.mark.real
 slow = pytest.mark.skipif(not os.environ.get("REVOPS_LONG"), reason="takes long; REVOPS_LONG=1 runs it")
 
-AGENT = """
-from pydantic import BaseModel
-from revops_lite import Proposal, Snapshot, agent
-
-
-class Out(BaseModel):
-    industry: str
-
-
-@agent(writes=Out)
-def enrich(lead: Snapshot) -> Proposal:
-    return Proposal(Out(industry="IT"), confidence=0.99)
-"""
-
 
 @pytest.fixture
 def made(site: Installation) -> Installation:
     site.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]})
-    site.agent("enrichment", AGENT)
+    site.agent("enrichment", ENRICH)
     return site
 
 
@@ -190,7 +176,7 @@ def kept(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     del program
     site = Installation(tmp_path_factory.mktemp("kept") / "site")
     site.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]})
-    site.agent("enrichment", AGENT)
+    site.agent("enrichment", ENRICH)
     site.crm("lead", {"l1": {"email": "a@b.example"}})
     site.revops("up", "--until-idle")
     site.end()

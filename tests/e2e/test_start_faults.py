@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from installation import Installation, until
+from installation import ENRICH, Installation, until
 from own_server import OwnServer
 from revops_lite.errors import BusError
 from revops_lite.models import Event
@@ -30,25 +30,11 @@ from revops_lite.store.views import Views
 pytestmark = pytest.mark.real
 slow = pytest.mark.skipif(not os.environ.get("REVOPS_LONG"), reason="takes long; REVOPS_LONG=1 runs it")
 
-AGENT = """
-from pydantic import BaseModel
-from revops_lite import Proposal, Snapshot, agent
-
-
-class Out(BaseModel):
-    industry: str
-
-
-@agent(writes=Out)
-def enrich(lead: Snapshot) -> Proposal:
-    return Proposal(Out(industry="IT"), confidence=0.99)
-"""
-
 
 @pytest.fixture
 def made(site: Installation) -> Installation:
     site.configure({"enrichment": "enrich"}, {"new_lead": ["enrichment"]}, adapter="none", durability="always")
-    site.agent("enrichment", AGENT)
+    site.agent("enrichment", ENRICH)
     return site
 
 

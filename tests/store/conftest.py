@@ -1,13 +1,15 @@
-"""A store on both servers, and the guard that no test leaves a key behind that lives for ever."""
+"""A store on both servers, a server of a test's own, and a guard: no test leaves a key behind that lives for ever."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from revops_lite.server.process import EmbeddedServer
 from revops_lite.store import keys
 from revops_lite.store.store import Lead, Store
 
@@ -23,6 +25,15 @@ def store(redis: Redis) -> Store:
 def lead(store: Store) -> Lead:
     """The controller's claim, taken at second 1000."""
     return store.begin("host:1:a", 1000.0, False)
+
+
+@pytest.fixture
+def own(program: Path, tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A real server whose settings a test may change, and which it may kill."""
+    server = EmbeddedServer(tmp_path / "redis", "everysec", program)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(autouse=True)

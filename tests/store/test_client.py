@@ -60,15 +60,6 @@ def forgetful() -> Iterator[ForgetfulServer]:
     server.close()
 
 
-@pytest.fixture
-def own(program: Path, tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A real server whose settings a test may change."""
-    server = EmbeddedServer(tmp_path / "redis", "everysec", program)
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.mark.parametrize("kind", ["commands", "blocking"])
 def test_a_command_whose_answer_is_lost_is_sent_exactly_once(forgetful: ForgetfulServer, kind: str) -> None:
     with Clients(forgetful.url) as clients:

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,14 +72,6 @@ def test_a_wire_that_nobody_has_any_more_gives_its_connection_back(redis: Redis)
 
 
 # ---- a real server ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own(program: Path, tmp_path: Path) -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer(tmp_path / "redis", "everysec", program)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
