@@ -14,14 +14,18 @@ from revops_lite.server.lease import Lease, connect_or_start
 
 
 class Ahead:
-    """A context manager: what nobody has taken by its end is ended with it."""
+    """A context manager: what nobody has taken by its end is ended with it. So is all of it where a start fails."""
 
     def __init__(self, settings: Settings) -> None:
         self._thread = ThreadPoolExecutor(1, "server")
         self._lease: Future[Lease] | None = None
         if settings.redis.url == "embedded":
             self._lease = self._thread.submit(open_server, settings, "up")
-        self.reserve = Reserve(fleet_of(settings, ""))
+        try:
+            self.reserve = Reserve(fleet_of(settings, ""))
+        except BaseException:
+            self._end_server()
+            raise
 
     def lease(self) -> Lease | None:
         """The server, once it answers: the caller's from now on. None where there is none of ours, or no more.
@@ -38,6 +42,9 @@ class Ahead:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.reserve.close()
+        self._end_server()
+
+    def _end_server(self) -> None:
         self._thread.shutdown()
         if self._lease and not self._lease.exception():
             self._lease.result().close()

@@ -92,8 +92,12 @@ class Reserve:
     def __init__(self, fleet: Fleet, environ: Mapping[str, str] = os.environ) -> None:
         self._hosts: dict[str, list[subprocess.Popen[bytes]]] = defaultdict(list)
         wanted = [queue for queue in fleet.groups for _ in range(fleet.processes)]
-        for queue in wanted[: max(1, (os.cpu_count() or 1) - 1)]:
-            self._hosts[queue].append(start(fleet, queue, fleet.groups[queue], environ))
+        try:
+            for queue in wanted[: max(1, (os.cpu_count() or 1) - 1)]:
+                self._hosts[queue].append(start(fleet, queue, fleet.groups[queue], environ))
+        except BaseException:
+            self.close()
+            raise
 
     def take(self, queue: str) -> subprocess.Popen[bytes] | None:
         waiting = self._hosts[queue]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from installation import Installation, until
 from own_server import DURABLE, OwnServer
+from revops_lite import config, fleet
+from revops_lite.ahead import Ahead
 
 AGENT = """
 import os
@@ -58,6 +62,27 @@ def test_a_start_that_fails_leaves_nothing_behind(made: Installation) -> None:
     made.agent("work", AGENT)
     made.revops("up", "--until-idle")
     assert [run["state"] for run in made.run_list()] == ["finished"]
+
+
+def test_a_host_that_cannot_be_started_takes_server_and_hosts_along(
+    made: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made.configure({"work": "work"}, {"new_lead": ["work"]}, processes=2)
+    start, begun = fleet.start, list[subprocess.Popen[bytes]]()
+
+    def only_one(*asked: Any) -> subprocess.Popen[bytes]:
+        if begun:
+            until(made.processes, "the server is started")
+            raise BlockingIOError("no more processes")
+        begun.append(start(*asked))
+        return begun[0]
+
+    monkeypatch.setattr(fleet, "start", only_one)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    with pytest.raises(BlockingIOError):
+        Ahead(config.load(path, agents=False))
+    assert made.processes() == []
+    assert begun[0].returncode is not None
 
 
 def test_killed_while_it_starts_it_takes_all_of_it_along(made: Installation) -> None:
