@@ -1,15 +1,16 @@
-"""A fakeredis whose every round trip is a boundary at which the process that makes it can be cut off."""
+"""A fakeredis whose every command is a boundary at which the process that sends it can be cut off."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import fakeredis
+from hiredis import Reader, pack_command
+from redis import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-
-from revops_lite.wire import Wire
+from redis.exceptions import ResponseError
 
 T = TypeVar("T")
 
@@ -59,67 +60,53 @@ class Boundaries:
             raise RedisConnectionError(f"{side} boundary {number}, {name}")
 
 
-class TappedRedis(fakeredis.FakeRedis):
-    """The client of one process. A pipeline without transaction can be cut off between its commands."""
+class TappedConnection:
+    """Holds back what it is to send until the answer is asked for: each command is a boundary by itself."""
+
+    def __init__(self, connection: Any, boundaries: Boundaries) -> None:
+        self._connection = connection
+        self._boundaries = boundaries
+        self._unsent: deque[list[Any]] = deque()
+
+    def send_command(self, *words: Any, **_: Any) -> None:
+        self.send_packed_command(self._connection.pack_command(*words))
+
+    def send_packed_command(self, packed: Sequence[bytes], **_: Any) -> None:
+        commands = Reader()
+        for part in packed:
+            commands.feed(part)
+        while words := commands.gets():
+            self._unsent.append(words)
+
+    def read_response(self, **options: Any) -> Any:
+        words = self._unsent.popleft()
+        try:
+            return self._boundaries.cross(f"redis {words[0].decode()}", lambda: self._exchange(words, options))
+        except ResponseError:
+            raise  # an answer as well
+        except BaseException:
+            self._unsent.clear()
+            raise
+
+    def _exchange(self, words: list[Any], options: dict[str, Any]) -> Any:
+        self._connection.send_packed_command([pack_command(tuple(words))])
+        return self._connection.read_response(**options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class TappedPool(ConnectionPool):
+    """Of one process, for its client and for what goes past that."""
 
     boundaries: Boundaries
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        run = super().execute_command
-        return self.boundaries.cross(f"redis {_word(args[0])}", lambda: run(*args, **options))
-
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
-        pipe = super().pipeline(transaction, shard_hint)
-        execute = pipe.execute
-
-        def cut_off(raise_on_error: bool = True) -> Any:
-            if not pipe.command_stack:
-                return execute(raise_on_error)  # nothing goes out
-            if transaction or len(pipe.command_stack) < 2:
-                words = [_word(command[0][0]) for command in pipe.command_stack]
-                return self.boundaries.cross(f"redis {'+'.join(words)}", lambda: execute(raise_on_error))
-            commands, found = list(pipe.command_stack), []
-            scripts = set(pipe.scripts)
-            for command in commands:
-                pipe.command_stack = [command]
-                pipe.scripts = set(scripts)
-                found += self.boundaries.cross(f"redis {_word(command[0][0])}", lambda: execute(raise_on_error))
-            return found
-
-        pipe.execute = cut_off
-        return pipe
+    def make_connection(self) -> Any:
+        return TappedConnection(super().make_connection(), self.boundaries)
 
 
-def tapped(server: fakeredis.FakeServer, boundaries: Boundaries) -> TappedRedis:
-    client = TappedRedis(server=server)
-    client.boundaries = boundaries
+def tapped(server: fakeredis.FakeServer, boundaries: Boundaries) -> fakeredis.FakeRedis:
+    client = fakeredis.FakeRedis(server=server, connection_pool_class=TappedPool)
     pool: Any = client.connection_pool
-    pool.boundaries = boundaries  # for wires, which go past the client
+    pool.boundaries = boundaries
     return client
-
-
-def _tap_wires() -> None:
-    """A wire out of a tapped client's pool crosses its boundaries, with each command by itself."""
-    call = Wire.__call__
-
-    def one(self: Any, *words: Any) -> Any:
-        boundaries: Boundaries | None = getattr(self._pool, "boundaries", None)
-        if boundaries is None:
-            return call(self, *words)
-        return boundaries.cross(f"redis {_word(words[0])}", lambda: call(self, *words))
-
-    def many(self: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if not hasattr(self._pool, "boundaries"):
-            return several(self, commands)
-        return [one(self, *words) for words in commands]
-
-    several = Wire.many
-    wire: Any = Wire
-    wire.__call__, wire.many = one, many
-
-
-_tap_wires()
-
-
-def _word(word: Any) -> str:
-    return word.decode() if isinstance(word, bytes) else str(word)
