@@ -16,8 +16,7 @@ from msgspec import Struct, field
 
 from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.records import truthy
-from revops_lite.engine.state import Key
-from revops_lite.models import Context, Event, Run, RunState
+from revops_lite.models import Context, Event, Key, Run, RunState
 from revops_lite.policy import Rulebook
 from revops_lite.store.backlog import Backlog, Waited, moves
 from revops_lite.store.commit import Command

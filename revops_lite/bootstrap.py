@@ -14,6 +14,7 @@ from typing import TextIO
 from uuid import uuid4
 
 from revops_lite import config
+from revops_lite.archiver import Archiver
 from revops_lite.audit import folder
 from revops_lite.audit.folder import Trail
 from revops_lite.audit.seal import Sealer
@@ -64,13 +65,15 @@ def orchestrator(
     """Everything `up` runs, put together and not yet started. `reserve` has hosts that were started ahead."""
     settings, store, clients = installation.settings, installation.store, installation.clients
     sink = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
-    controller = Controller(store, Drain(clients.commands, sink), settings.rulebook, owner())
+    archiver = Archiver(store, installation.archive)
+    controller = Controller(store, Drain(clients.commands, sink), settings.rulebook, owner(), archiver=archiver)
     parts = Parts(controller=controller, waiter=Waiter(clients.blocking()), outbox=Outbox())
     _crm_services(installation, parts)
     _notifier(installation, parts, stream)
     _hosts(installation, parts, WorkQueue(clients.commands, sink, PAUSED), reserve)
     _cron(installation, parts, sink)
     _digest(installation, parts)
+    parts.services["archiver"] = Service("archiver", archiver.tick, archiver.next_due)
     _sealer(installation, parts)
     if installation.lease:
         parts.restart_server = partial(_restart, installation.lease)
@@ -133,7 +136,7 @@ def _digest(installation: Installation, parts: Parts) -> None:
     review, store = installation.settings.review, installation.store
     if not review.digest:
         return
-    views = Views(installation.clients.commands)
+    views = Views(installation.clients.commands, installation.archive)
     digest = Digest(review.digest, review.digest_every, views.pending, lambda event: store.append([event]))
     parts.services["digest"] = Service("digest", digest.tick, digest.next_due)
 

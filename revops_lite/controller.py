@@ -13,15 +13,16 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 from revops_lite.admission import MOST, Admission
+from revops_lite.archiver import Archiver, departures, returns
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.decide import RESERVED
 from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id
-from revops_lite.engine.state import Ahead, Key, over
-from revops_lite.models import AuditEntry, BreakerState, Context, Event, Intent, OutNotice, Run
+from revops_lite.engine.state import Ahead, over
+from revops_lite.models import AuditEntry, BreakerState, Context, Event, Intent, Key, OutNotice, Run
 from revops_lite.policy import Rulebook
+from revops_lite.portions import BATCH, bounded, names, objects, pieces, undecidable, unreadable
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
@@ -31,11 +32,9 @@ from revops_lite.store.commit import commands, kept_due, together
 from revops_lite.store.events import Entry
 from revops_lite.store.store import Lead, Store
 from revops_lite.store.upgrade import upgrade
-from revops_lite.values import replace
 
 log = logging.getLogger("revops.controller")
 
-BATCH = 128
 MANY = 32  # events of which a commit takes long enough to decide others meanwhile
 TURNS = 32  # of events that have waited, at least, however many others have come
 DOCS_KEPT = 8_000
@@ -51,11 +50,20 @@ ReadOn = Callable[[str], list[Entry]]  # what has come behind a stream id, witho
 class Controller:
     """`take_over` first, then `step` again and again, from one thread."""
 
-    def __init__(self, store: Store, drain: Drain, rulebook: Rulebook, owner: str, most: int = MOST) -> None:
+    def __init__(
+        self,
+        store: Store,
+        drain: Drain,
+        rulebook: Rulebook,
+        owner: str,
+        most: int = MOST,
+        archiver: Archiver | None = None,
+    ) -> None:
         self.store = store
         self.drain = drain
         self.rulebook = rulebook
         self.owner = owner
+        self.archiver = archiver
         self.admission = Admission(store, rulebook, most)
         self._heard = RESERVED.union(*(flow.on for flow in rulebook.workflows.values()))  # of events, those that count
         self.after_commit: list[AfterCommit] = []
@@ -63,9 +71,11 @@ class Controller:
         self.come: list[Entry] = []  # read on already, while a commit is under way: what the next step is about
         self._loaded: list[Key] = []  # since the last commit
         self._under_way: tuple[Future[None], Changes, float] | None = None
+        self._going: set[Key] = set()  # out of Redis, with the commit that is under way
         self._courier = ThreadPoolExecutor(1, "commit")
         self._lead: Lead | None = None
         self._next_timer: float | None = None
+        self._now = 0.0  # of this pass
         self._trimmed_at = 0.0
         self._streamed = 0  # since the newer of the marks
         self._marks = "0-0", "0-0"  # cursors, `STREAMED` entries apart
@@ -114,6 +124,9 @@ class Controller:
             self._under_way[0].exception()
         self._under_way, self.come = None, []
         self._loaded.clear()
+        self._going.clear()
+        if self.archiver:
+            self.archiver.forget()
 
     def resign(self, now: float) -> None:
         self.land()
@@ -128,12 +141,13 @@ class Controller:
         Raises Fenced when another controller has taken over, BusError when Redis does not answer; the pass then
         counts for nothing and `forget` has to be called before the next.
         """
+        self._now = now
         if not 0 <= now - self._drained_at < DRAIN_EVERY:
             self._drained_at = now
             self._drain([b.name for b in self.state.breakers.values() if b.state is BreakerState.OPEN], now)
         alarms = self._due(now)
         entries = self.store.read(self.lead.cursor, BATCH) if come is None else come
-        entries = _bounded(entries)
+        entries = bounded(entries)
         turns = self.admission.due(max(BATCH - len(entries), TURNS), self.land)
         events = [*alarms, *(event for event, _ in turns), *self._at_once(entries, now)]
         if not events and not entries:
@@ -146,7 +160,7 @@ class Controller:
 
     def _at_once(self, entries: list[Entry], now: float) -> list[Event]:
         """Those of the events that came which do not have to wait for their turn."""
-        came = [entry.event or _unreadable(entry, now) for entry in entries]
+        came = [entry.event or unreadable(entry, now) for entry in entries]
         if self.admission.tight(len(came)):
             self._load(("context", event.subject) for event in came if event.source == "crm")
         return self.admission.sort(came, self.state.docs, now)
@@ -186,18 +200,18 @@ class Controller:
             except Missing as missing:
                 ahead.docs.update(self._load(missing.keys))
             except Exception as error:  # a poison event must not stop the others
-                pieces = _pieces(event)
-                if len(pieces) > 1:
-                    return self._decide_each(ahead, pieces, now)
+                parts = pieces(event)
+                if len(parts) > 1:
+                    return self._decide_each(ahead, parts, now)
                 if event.type == "event.unreadable":
                     raise
                 log.exception("event %s of type %s cannot be decided", event.id, event.type)
-                event = _undecidable(event, f"deciding {event.type} failed: {type(error).__name__}: {error}", now)
+                event = undecidable(event, f"deciding {event.type} failed: {type(error).__name__}: {error}", now)
 
-    def _decide_each(self, ahead: State, pieces: Sequence[Event], now: float) -> Changes:
+    def _decide_each(self, ahead: State, parts: Sequence[Event], now: float) -> Changes:
         """One record of many makes the decision impossible: the others go on without it."""
         changes = Changes()
-        for piece in pieces:
+        for piece in parts:
             one = self._decide_one(ahead, piece, now)
             ahead.apply(one)
             changes.add(one)
@@ -221,38 +235,53 @@ class Controller:
             if isinstance(data.get(kind), str):  # an id of ours: what others send may be any text
                 yield (kind, data[kind])
         if event.type == "record.loaded":
-            for record in _names(data.get("records")):
+            for record in names(data.get("records")):
                 yield ("context", record)
         elif event.type == "records.swept":
-            for record in (*_names(data.get("records")), *_names(data.get("seen"))):
+            for record in (*names(data.get("records")), *names(data.get("seen"))):
                 yield ("context", record)
-            for record in _names(data.get("records")):
+            for record in names(data.get("records")):
                 yield ("run", part_id(event.run or "", record))
         elif event.type == "step.finished":
-            for result in _objects(data.get("results")):
+            for result in objects(data.get("results")):
                 yield ("run", str(result.get("run")))
                 yield ("context", str(result.get("record")))
                 yield ("page", str(result.get("page")))
-            for proposal in _objects(data.get("proposals")):
-                for notice in _objects(proposal.get("notices")):
+            for proposal in objects(data.get("proposals")):
+                for notice in objects(proposal.get("notices")):
                     yield ("notice", notice_id(str(notice.get("key"))))
 
     def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
         absent = [key for key in dict.fromkeys(wanted) if key not in self.state.docs]
         if absent:
-            self.state.docs.update(self.store.load(absent))
+            if not self._going.isdisjoint(absent):
+                self.land()
+            held = self.store.held(absent)
+            held.update(self._bring_back([key for key, value in held.items() if value is None]))
+            self.state.docs.update(held)
             self._loaded += absent
         return {key: self.state.docs[key] for key in absent}
+
+    def _bring_back(self, absent: list[Key]) -> dict[Key, object]:
+        """What has left Redis is there again before anything is decided on it: a commit writes only what it changes."""
+        rows = self.archiver.find(absent) if self.archiver and absent else []
+        if rows:
+            self.land()
+            self.store.commit(self.lead, together(returns(rows)), None, self._now)
+        return {row.key: row.document() for row in rows}
 
     def _commit(self, changes: Changes, cursor: str | None, now: float, read_on: ReadOn | None) -> None:
         moved = self.admission.moved(self.state.docs, changes.docs)  # before anything is forgotten
         words = together((*commands(self.state, changes, now), *enqueue_commands(changes.jobs, now), *moved))
         quiet = not any(event.type in self._heard for event in changes.events)
         self.land()
+        going = self.archiver.leave(self.state.docs, changes.docs) if self.archiver else []
+        words += map(list, departures(going))
         self.come = read_on(cursor) if read_on and cursor else []
         if self.come:
             commit = self._courier.submit(self.store.commit, self.lead, words, cursor, now, quiet)
             self._under_way = commit, changes, now
+            self._going.update(going)
             self.state.apply(changes)
         else:
             self.store.commit(self.lead, words, cursor, now, quiet)
@@ -264,10 +293,13 @@ class Controller:
         if self._under_way is not None:
             (commit, changes, now), self._under_way = self._under_way, None
             commit.result()
+            self._going.clear()
             self._committed(changes, now)
 
     def _committed(self, changes: Changes, now: float) -> None:
         self._committed_at = now
+        if self.archiver:
+            self.archiver.stay(changes.docs)
         due = [kept_due(at, now) for at in changes.timers.values() if at is not None]
         if due:
             self._next_timer = min(due if self._next_timer is None else [*due, self._next_timer])
@@ -289,8 +321,9 @@ class Controller:
 
     def _rest(self, now: float) -> None:
         """Nothing came: show that we live, and forget what has served its time."""
-        if not 0 <= now - self._committed_at < HEARTBEAT_EVERY:  # nor where the clock was set back
-            self.store.commit(self.lead, [], None, now)
+        going = self.archiver.leave(self.state.docs, ()) if self.archiver else []
+        if going or not 0 <= now - self._committed_at < HEARTBEAT_EVERY:  # nor where the clock was set back
+            self.store.commit(self.lead, list(departures(going)), None, now)
             self._committed_at = now
         if not 0 <= now - self._trimmed_at < TRIM_EVERY:
             self._trimmed_at = now
@@ -338,61 +371,3 @@ def _rests(value: object) -> bool:
     if isinstance(value, Context):
         return not value.runs and not value.intents
     return value is None or over(value)
-
-
-def _bounded(entries: list[Entry]) -> list[Entry]:
-    """As many events as one commit should carry: those about many records count as many."""
-    size = 0
-    for number, entry in enumerate(entries):
-        size += _records_in(entry.event)
-        if size > BATCH * 2 and number:
-            return entries[:number]
-    return entries
-
-
-def _records_in(event: Event | None) -> int:
-    data = event.data if event is not None else {}
-    return max(1, *(len(data[name]) for name in ("results", "records", "proposals") if _is_many(data.get(name))), 1)
-
-
-def _is_many(value: object) -> bool:
-    return isinstance(value, list | dict)
-
-
-def _pieces(event: Event) -> list[Event]:
-    """The same event for each of the records it is about."""
-    data = event.data
-    match event.type, data.get("results"), data.get("records"):
-        case "step.finished", list(results), _:
-            return [replace(event, data={**data, "results": [result]}) for result in results]
-        case "records.swept", _, dict(records):
-            return [replace(event, data={**data, "records": {name: raw}}) for name, raw in records.items()]
-    return []
-
-
-def _unreadable(entry: Entry, now: float) -> Event:
-    data = {"error": entry.error, "entry": entry.id}
-    return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _names(value: object) -> Iterable[str]:
-    return value if isinstance(value, dict) else ()
-
-
-def _undecidable(event: Event, why: str, now: float) -> Event:
-    """What to decide instead: an agent's answer becomes a failure of its step, so that its run ends; all else a
-    dead letter."""
-    failed = {"outcome": "failed", "proposals": [], "error": why}
-    match event.type, event.data.get("results", event.data):
-        case "step.finished", [dict(result)] if result.get("outcome") != "failed":
-            return replace(event, data={**event.data, "results": [{**result, **failed}]})
-        case "step.finished", dict(result) if result is event.data and result.get("outcome") != "failed":
-            return replace(event, data={**event.data, **failed})
-    data = {"error": why, "event": event.type}
-    if event.type == "timer.due":
-        data["timer"] = str(event.data.get("timer", ""))
-    return Event(event.id, "event.unreadable", event.subject, "controller", now, data)

@@ -24,6 +24,7 @@ from revops_lite.models import Event
 from revops_lite.ports import Crm
 from revops_lite.server.lease import Lease, Role
 from revops_lite.store import version
+from revops_lite.store.archive import ARCHIVE, Archive
 from revops_lite.store.client import Clients, bus_errors, check_durable, shown
 from revops_lite.store.client import version as require_version
 from revops_lite.store.events import validate
@@ -45,7 +46,9 @@ class Installation:
         self._trusted = False
         try:
             self.clients = self._stack.enter_context(Clients(self._url(role, ahead)))
-            self.store = Store(self.clients.commands)
+            self.archive = Archive(self.settings.root / ARCHIVE)
+            self._stack.callback(self.archive.close)
+            self.store = Store(self.clients.commands, self.archive)
             self._admit(role)
             if self.lease is not None:
                 checked.remember(self.settings.path)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 
 from msgspec import Struct, field
 
-from revops_lite.controller import BATCH, Controller
+from revops_lite.controller import Controller
 from revops_lite.cron import Cron
 from revops_lite.engine import Changes
 from revops_lite.errors import BusError, Fenced
 from revops_lite.models import BreakerState, Intent, OutNotice, Run, RunState, StepState
 from revops_lite.outbox import Outbox
+from revops_lite.portions import BATCH
 from revops_lite.reader import Loader, Poller
 from revops_lite.rules import fanout
 from revops_lite.service import Service

@@ -12,6 +12,7 @@ from revops_lite.errors import BusError
 from revops_lite.server.folder import socket_url
 from revops_lite.server.holder import holder_of
 from revops_lite.store import version
+from revops_lite.store.archive import ARCHIVE, Archive
 from revops_lite.store.client import Clients, bus_errors
 from revops_lite.store.views import Views
 
@@ -23,7 +24,9 @@ class Look:
     def __init__(self, config: Path) -> None:
         self._stack = ExitStack()
         self.clients = self._guest(config.expanduser().absolute()) or self._opened(config)
-        self.views = Views(self.clients.commands)
+        archive = Archive(config.expanduser().absolute().parent / ARCHIVE)
+        self._stack.callback(archive.close)
+        self.views = Views(self.clients.commands, archive)
 
     def _guest(self, config: Path) -> Clients | None:
         holder = holder_of(config.parent / "var" / "redis") if checked.remembered(config) else None

@@ -28,7 +28,7 @@ HEALTH_OF = "24h"  # whose health figures close a run of `up`
 def gather(installation: Installation) -> dict[str, Any]:
     """Controller, backlog, runs by state, what waits for people by reason, breakers, holds."""
     store = installation.store
-    views = Views(installation.clients.commands)
+    views = Views(installation.clients.commands, installation.archive)
     about = store.controller()
     kept = store.working_set()
     pending = views.pending()
@@ -108,7 +108,7 @@ class Flow(Struct):
 
 def summary(installation: Installation, since: float) -> dict[str, Any]:
     """What the runs since `since` came to: by state, by owner, latency, and what waits for a person."""
-    views = Views(installation.clients.commands)
+    views = Views(installation.clients.commands, installation.archive)
     flows: defaultdict[str, Flow] = defaultdict(Flow)
     states: Counter[str] = Counter()
     owners: Counter[str] = Counter()

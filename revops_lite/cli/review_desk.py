@@ -61,13 +61,13 @@ class Desk:
         """Ids of what waits and fits, oldest first, less what somebody has decided while no `up` ran."""
         with self._open() as installation:
             sent = _undelivered(installation)
-            items = Views(installation.clients.commands).pending()
+            items = Views(installation.clients.commands, installation.archive).pending()
         return [item.id for item in items if self._filters.fits(item) and item.id not in sent]
 
     def look(self, id_: str) -> Seen | None:
         """One item and what stands around it; None where it is gone."""
         with self._open() as installation:
-            views = Views(installation.clients.commands)
+            views = Views(installation.clients.commands, installation.archive)
             item: Review | None = views.many("review", [id_])[0]
             if item is None:
                 return None
@@ -81,7 +81,9 @@ class Desk:
     def alike(self, item: Review, ids: Iterable[str]) -> list[Review]:
         """This item and those of `ids` that still wait with the same agent, kind of record and field."""
         with self._open() as installation:
-            found: list[Review | None] = Views(installation.clients.commands).many("review", [item.id, *ids])
+            found: list[Review | None] = Views(installation.clients.commands, installation.archive).many(
+                "review", [item.id, *ids]
+            )
         return [
             each
             for each in found
@@ -141,7 +143,9 @@ class Desk:
         """The cursor is read first: what the controller has read by then shows in the items read after it."""
         cursor = deciding.read_to(installation.store.controller())
         heard = [each for each in self.under_way.values() if deciding.position(each.mark) <= cursor]
-        now = Views(installation.clients.commands).many("review", [each.item.id for each in heard])
+        now = Views(installation.clients.commands, installation.archive).many(
+            "review", [each.item.id for each in heard]
+        )
         for each in heard:
             del self.under_way[each.item.id]
         return [outcome(each, item, self.by) for each, item in zip(heard, now, strict=True)]

@@ -81,7 +81,7 @@ def _filters(
 def _views(installation: Installation) -> Views:
     from revops_lite.store.views import Views
 
-    return Views(installation.clients.commands)
+    return Views(installation.clients.commands, installation.archive)
 
 
 @app.command("list")

@@ -43,7 +43,7 @@ def rollback(
     from revops_lite.store.views import Views
 
     with state(context).open() as installation:
-        views = Views(installation.clients.commands)
+        views = Views(installation.clients.commands, installation.archive)
         found = _select(views, run, agent, record, write, since(context, since_))
         forecast = _forecast(installation, found)
         if dry_run:
@@ -122,7 +122,7 @@ def _standing(installation: Installation, records: list[str]) -> dict[str, dict[
         for start in range(0, len(records), 500):
             page = installation.crm.read(records[start : start + 500])
             found.update({name: dict(record.values) for name, record in page.items()})
-    views = Views(installation.clients.commands)
+    views = Views(installation.clients.commands, installation.archive)
     for record in records:
         if record not in found and (context := views.context(record)) is not None:
             found[record] = {name: field.value for name, field in context.fields.items()}

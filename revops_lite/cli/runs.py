@@ -26,7 +26,7 @@ ENDED = ("finished", "failed", "cancelled", "rolled_back")
 def _views(installation: Installation) -> Views:
     from revops_lite.store.views import Views
 
-    return Views(installation.clients.commands)
+    return Views(installation.clients.commands, installation.archive)
 
 
 def _with_answers(run: Run, parts: list[Run]) -> Run:

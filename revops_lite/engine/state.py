@@ -16,6 +16,7 @@ from revops_lite.models import (
     Intent,
     IntentState,
     Job,
+    Key,
     OutNotice,
     Page,
     Review,
@@ -30,7 +31,6 @@ from revops_lite.policy import Rulebook
 from revops_lite.rules import fanout
 from revops_lite.values import replace
 
-Key = tuple[str, str]  # kind ("run", "page", "context", "write", "intent", "review", "notice") and id
 HISTORY_KEPT = 100
 
 

@@ -5,6 +5,7 @@ A *record* is named "kind:id" ("lead:42"). Field values are JSON values.
 """
 
 from revops_lite.models.effects import AuditEntry, Breaker, Intent, OutNotice, Review, Write
+from revops_lite.models.noun import Key
 from revops_lite.models.records import (
     Context,
     CrmChange,
@@ -46,6 +47,7 @@ __all__ = [
     "Intent",
     "IntentState",
     "Job",
+    "Key",
     "Mode",
     "Notice",
     "OpenFlag",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+Key = tuple[str, str]  # kind ("run", "page", "context", "write", "intent", "review", "notice") and id
+
 
 class Noun(msgspec.Struct, frozen=True):
     """Its JSON has all its fields, whatever their values: whoever reads it need not know the defaults.

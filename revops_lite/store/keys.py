@@ -40,6 +40,9 @@
 | revops:waiting:<hash>     | list   | permanent           | when it was put there, models.Event; oldest first         |
 | revops:poll               | string | permanent           | the CRM poller's cursor                                   |
 
+Runs, writes, intents, reviews, notices and contexts on which nothing works are here only as long as they are among the
+newest; then they are in `var/archive.sqlite3` (archive.py) until they would have expired, or are asked for.
+
 Text from outside becomes part of a key only as a hash (`digest`).
 """
 

@@ -11,10 +11,11 @@ from msgspec import Struct
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from revops_lite.engine.state import Key, State
+from revops_lite.engine.state import State
 from revops_lite.errors import AnotherController, Fenced
-from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent
+from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent, Key
 from revops_lite.store import codec, keys
+from revops_lite.store.archive import Archive
 from revops_lite.store.audit import trim_limit
 from revops_lite.store.client import bus_errors
 from revops_lite.store.codec import read_context, read_holds
@@ -43,8 +44,10 @@ class Lead(Struct):
 class Store:
     """One Redis, bytes in and out. Every method raises BusError when Redis does not answer."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, archive: Archive | None = None) -> None:
+        """`archive` has what has left Redis; None where nothing ever does."""
         self.redis: Any = redis  # redis-py types every answer as all it could be in any protocol
+        self.archive = archive
         self._wire = Wire(redis.connection_pool, ResponseError)
         self._append = Script(redis, __package__, "append")
         self._begin = Script(redis, __package__, "begin")
@@ -148,6 +151,14 @@ class Store:
         return state
 
     def load(self, wanted: Iterable[Key]) -> dict[Key, Any]:
+        """Documents by kind and id; None for what is neither in Redis nor in the archive."""
+        found = self.held(wanted)
+        absent = [key for key, value in found.items() if value is None]
+        if absent and self.archive is not None:
+            found.update((key, row.document()) for key, row in self.archive.find(absent).items())
+        return found
+
+    def held(self, wanted: Iterable[Key]) -> dict[Key, Any]:
         """Documents by kind and id; None for what Redis does not hold. One round trip."""
         wanted = list(wanted)
         docs = [(kind, id_) for kind, id_ in wanted if kind != "context"]
@@ -162,6 +173,26 @@ class Store:
             **{key: codec.load(key[0], raw) if raw is not None else None for key, raw in zip(docs, raws, strict=True)},
             **{("context", record): read_context(mapping(raw)) for record, raw in zip(records, found, strict=True)},
         }
+
+    def oldest(self, kind: str, start: int, count: int, kept: int, some: int) -> dict[str, float]:
+        """Ids with their times, oldest first, of a list that is longer than `kept` by `some` at least: up to `count`
+        of those beyond, from the one with the number `start` on."""
+        index = keys.index(f"{kind}s")
+        with bus_errors():
+            beyond = self.redis.zcard(index) - kept
+            if beyond < some or beyond <= start:
+                return {}
+            found = self.redis.zrange(index, start, min(beyond, start + count) - 1, withscores=True)
+        return {id_.decode(): at for id_, at in found}
+
+    def raw(self, kind: str, ids: Sequence[str]) -> list[Any]:
+        """Documents as they lie in Redis: bytes, or of contexts their fields; empty for what is not there."""
+        if not ids:
+            return []
+        with bus_errors():
+            if kind == "context":
+                return [mapping(raw) for raw in self._wire.many([("HGETALL", keys.context(id_)) for id_ in ids])]
+            return list(self._wire("MGET", *(keys.doc(kind, id_) for id_ in ids)))
 
     def opened(self, kind: str) -> list[str]:
         """Ids of unfinished runs, loads, intents, notices or reviews, oldest first."""
@@ -204,11 +235,11 @@ class Store:
             events = min(processed, max(crowded, int((now - keys.EVENTS_KEPT) * 1000)))
             audit = min(sealed, max(crowded, int((now - keys.AUDIT_KEPT) * 1000)))
             pipe = self.redis.pipeline(transaction=False)
-            pipe.xtrim(keys.EVENTS, minid=max(events, 0), approximate=True)
+            pipe.xtrim(keys.EVENTS, minid=max(events, 0), approximate=True, limit=0)
             if audit > int(trimmed or 0):
                 # First the word, then the deed: from here on nobody takes what is missing for a loss.
                 pipe.hset(keys.CONTROLLER, "trimmed", audit)
-                pipe.xtrim(keys.AUDIT, minid=audit, approximate=True)
+                pipe.xtrim(keys.AUDIT, minid=audit, approximate=True, limit=0)
             for kind, ttl in {**keys.DOC_TTL, "context": keys.CONTEXT_TTL}.items():
                 if kind not in ("intent", "page"):
                     pipe.zremrangebyscore(keys.index(f"{kind}s"), "-inf", now - ttl)

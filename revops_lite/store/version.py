@@ -27,13 +27,13 @@ from revops_lite.store import keys
 from revops_lite.store.client import bus_errors
 
 FIRST = 1
-CURRENT = 1
+CURRENT = 2  # of 1, Redis holds all documents; of 2, those that have ended may be in the archive alone
 
 # A step from one version to the next. It reads what is there and yields commands, as many at a time as belong into one
 # transaction. It may be killed between any two of them and begins again from the start: what it has changed already
 # must be recognised. Where it cannot go on it raises DataVersion with the reason and the mend.
 Step = Callable[[Redis], Iterator[list[tuple[Any, ...]]]]
-STEPS: dict[int, Step] = {}  # the version a step begins at -> the step
+STEPS: dict[int, Step] = {1: lambda _: iter(())}  # the version a step begins at -> the step
 
 
 def program() -> str:
@@ -47,7 +47,7 @@ def program() -> str:
 def admit(client: Redis, *, upgrades: bool) -> None:
     """Refuse data that this program would misread. Raises DataVersion. `upgrades`: for `up`, which mends older ones."""
     number, writer = found(client)
-    if number is None and _none_yet(client):
+    if number is None and not _begun(client):
         return
     number = number or FIRST
     if number > CURRENT:
@@ -77,6 +77,12 @@ def begin(client: Redis) -> None:
         pipe: Any = client.pipeline(transaction=True)
         pipe.hsetnx(keys.VERSION, "data", CURRENT).hsetnx(keys.VERSION, "program", program())
         pipe.execute()
+
+
+def _begun(client: Any) -> bool:
+    """Whether a controller has ever been here; where only events are, they may have come behind an emptying."""
+    with bus_errors():
+        return bool(client.exists(keys.CONTROLLER))
 
 
 def _none_yet(client: Any) -> bool:

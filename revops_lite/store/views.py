@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from heapq import merge
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from redis import Redis
 
 from revops_lite.errors import NotFound, UsageError
-from revops_lite.models import AuditEntry, Context, Hold, OutNotice, Review, Run, Write
+from revops_lite.models import AuditEntry, Context, Hold, Key, OutNotice, Review, Run, Write
 from revops_lite.rules.fanout import whole
 from revops_lite.store import codec, keys
+from revops_lite.store.archive import Archive
 from revops_lite.store.audit import AuditStream, read_entry
 from revops_lite.store.client import bus_errors
 from revops_lite.store.codec import read_context, read_holds
@@ -22,8 +25,10 @@ PAGE = 200
 class Views:
     """Reads only. Every method raises BusError when Redis does not answer."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, archive: Archive | None = None) -> None:
+        """`archive` has what has left Redis; None where nothing ever does."""
         self.redis: Any = redis  # redis-py types every answer as all it could be in any protocol
+        self._archive = archive
 
     def runs(self, keep: Callable[[Run], bool], limit: int | None) -> list[Run]:
         """Newest first, like every list here; `limit` None is all."""
@@ -79,7 +84,8 @@ class Views:
 
     def context(self, record: str) -> Context | None:
         with bus_errors():
-            return read_context(self.redis.hgetall(keys.context(record)))
+            found = read_context(self.redis.hgetall(keys.context(record)))
+        return found or self._archived([("context", record)]).get(("context", record))
 
     def holds(self) -> dict[str, dict[str, Hold]]:
         """Record -> field or "*" -> hold."""
@@ -93,7 +99,18 @@ class Views:
             with bus_errors():
                 page = self.redis.mget([keys.doc(kind, id_) for id_ in ids[start : start + PAGE]])
             found += [codec.load(kind, raw) if raw else None for raw in page]
+        archived = self._archived([(kind, id_) for id_, value in zip(ids, found, strict=True) if value is None])
+        if archived:
+            return [
+                archived.get((kind, id_)) if value is None else value for id_, value in zip(ids, found, strict=True)
+            ]
         return found
+
+    def _archived(self, absent: list[Key]) -> dict[Key, Any]:
+        """Asked after Redis, so that what leaves it meanwhile is found in one of the two."""
+        if not absent or self._archive is None:
+            return {}
+        return {key: row.document() for key, row in self._archive.find(absent).items()}
 
     def _list(self, kind: str, keep: Callable[[Any], bool], limit: int | None) -> list[Any]:
         found: list[Any] = []
@@ -104,27 +121,44 @@ class Views:
         return found[:limit]
 
     def _pages(self, kind: str) -> Iterator[list[str]]:
+        """Ids, newest first, each once: what comes or goes meanwhile is in another place of the lists."""
+        archived = self._archive.newest(kind) if self._archive else iter(())
+        told: set[str] = set()
+        page: list[str] = []
+        for _, id_ in merge(self._listed(kind), archived, key=itemgetter(0), reverse=True):
+            if id_ not in told:
+                told.add(id_)
+                page.append(id_)
+            if len(page) == PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def _listed(self, kind: str) -> Iterator[tuple[float, str]]:
         start = 0
-        told: set[bytes] = set()  # what comes meanwhile moves the rest down, into the next page
         while True:
             with bus_errors():
-                ids = self.redis.zrevrange(keys.index(f"{kind}s"), start, start + PAGE - 1)
-            if not ids:
+                found = self.redis.zrevrange(keys.index(f"{kind}s"), start, start + PAGE - 1, withscores=True)
+            if not found:
                 return
-            yield [id_.decode() for id_ in ids if id_ not in told]
-            told.update(ids)
+            yield from ((at, id_.decode()) for id_, at in found)
             start += PAGE
 
     def _one(self, kind: str, prefix: str) -> Any:
         exact = self.many(kind, [prefix])[0] if prefix.replace(".", "").isalnum() else None
         if exact is not None:
             return exact
-        whole, dot, _ = prefix.partition(".")
-        of_part = kind == "run" and whole and dot
-        pages = [self._part_ids(self.run(whole).id)] if of_part else self._pages(kind)
-        matches = [id_ for page in pages for id_ in page if id_.startswith(prefix)] if prefix else []
+        matches = sorted(self._beginning(kind, prefix)) if prefix else []
         if not matches:
             raise NotFound(f"there is no {kind} {prefix!r}; `revops {kind} list` shows them")
         if len(matches) > 1:
             raise UsageError(f"{kind} {prefix!r} fits {len(matches)} of them; give more of the id: {matches[0]} …")
         return self.many(kind, matches)[0]
+
+    def _beginning(self, kind: str, prefix: str) -> set[str]:
+        whole, dot, _ = prefix.partition(".")
+        if kind == "run" and whole and dot:
+            return {id_ for id_ in self._part_ids(self.run(whole).id) if id_.startswith(prefix)}
+        archived = self._archive.beginning(kind, prefix) if self._archive else []
+        return {id_ for _, id_ in self._listed(kind) if id_.startswith(prefix)}.union(archived)

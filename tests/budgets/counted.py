@@ -18,11 +18,12 @@ from pydantic import BaseModel
 from redis.connection import AbstractConnection
 
 from revops_lite import Proposal, Snapshot, agent
-from revops_lite.controller import BATCH, Controller
+from revops_lite.controller import Controller
 from revops_lite.engine import Changes
 from revops_lite.host.call import call
 from revops_lite.models import Event
 from revops_lite.policy import AgentPolicy, Governance, Rulebook, StepDef, WorkflowDef
+from revops_lite.portions import BATCH
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import decode
 from revops_lite.queue.outcomes import step_finished

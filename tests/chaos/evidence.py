@@ -6,7 +6,9 @@ Nothing here, nor in the checker, imports the product: what both would get wrong
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,21 @@ def whole(kind: str, raw: bytes) -> Doc:
     return found
 
 
+def archived(file: Path) -> Iterator[tuple[str, str, Any]]:
+    """Kind, id and content of what has left Redis: bytes, or of a context its fields, as Redis had them."""
+    if not file.exists():
+        return
+    with closing(sqlite3.connect(file)) as open_:
+        found = open_.execute("SELECT kind, key, value FROM document").fetchall()
+    for kind, key, value in found:
+        id_ = key.partition(":")[2]
+        if kind != "context":
+            yield kind, id_, value
+            continue
+        fields = json.loads(value)
+        yield kind, id_, {n.encode(): (v if n == "r" else json.dumps(v)).encode() for n, v in fields.items()}
+
+
 @dataclass(slots=True)
 class Evidence:
     spec: Doc
@@ -115,6 +132,11 @@ def gather(root: Path, redis: Redis, spec: Doc, own: Collection[int] = ()) -> Ev
     """Everything of an installation in `root` that has come to rest. `own` are processes of the test itself."""
     evidence = Evidence(spec)
     _from_redis(evidence, redis)
+    for kind, id_, content in archived(root / "var" / "archive.sqlite3"):
+        if kind != "context":
+            evidence.docs.setdefault(kind, {}).setdefault(id_, whole(kind, content))
+        elif id_ not in evidence.contexts:
+            _context(evidence, content)
     audit = root / "var" / "audit"
     for file in sorted(audit.glob("????-??.jsonl")):
         evidence.sealed += file.read_text("utf-8").split("\n")[:-1]

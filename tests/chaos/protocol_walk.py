@@ -113,13 +113,14 @@ ANSWERS: dict[str, Arrange] = {
 
 @dataclass(frozen=True)
 class Outside:
-    """All there is but the process: Redis, the CRM, the time, and what is still to happen."""
+    """All there is but the process: Redis, the archive, the CRM, the time, and what is still to happen."""
 
     where: str
     kind: str
     now: float
     redis: dict[bytes, Any]
     scripts: dict[bytes, bytes]
+    archive: bytes
     crm: dict[str, Any]
     said: Any
     acts: tuple[list[Arrange], list[Arrange], list[tuple[float, Arrange]]]
@@ -163,9 +164,8 @@ class Walk(Play):
         state = {name: copy(getattr(crm, name)) for name in ("log", "calls", "faults", "_coming")}
         acts = (list(self.between), list(self.at_call), list(self.later))
         redis = deepcopy(server.dbs[0]._dict)
-        return Outside(
-            where, crm.kind, self.world.now, redis, dict(server.script_cache), state, deepcopy(self.said), acts
-        )
+        scripts, archive = dict(server.script_cache), self.world.archived()
+        return Outside(where, crm.kind, self.world.now, redis, scripts, archive, state, deepcopy(self.said), acts)
 
     @classmethod
     def found(cls, outside: Outside) -> Walk:
@@ -174,6 +174,8 @@ class Walk(Play):
         walk.world.now = outside.now
         walk.world.server.dbs[0]._dict = deepcopy(outside.redis)
         walk.world.server.script_cache.update(outside.scripts)
+        if outside.archive:
+            walk.world.archive.path.write_bytes(outside.archive)
         for name, value in outside.crm.items():
             setattr(walk.world.crm, name, copy(value))
         walk.said = deepcopy(outside.said)

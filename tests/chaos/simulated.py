@@ -7,10 +7,15 @@ stays, what the process knew is gone, and `start` makes a new one as `revops up`
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import fakeredis
@@ -18,6 +23,7 @@ from pydantic import BaseModel, Field
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from revops_lite.admission import MOST
+from revops_lite.archiver import KEPT, Archiver
 from revops_lite.controller import Controller
 from revops_lite.engine.records import truthy
 from revops_lite.errors import BusError, ChannelError, Fenced
@@ -34,6 +40,7 @@ from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.work import Answer, Claim, Ending, EventSink, WorkQueue
 from revops_lite.reader import Loader, Poller
 from revops_lite.service import Service
+from revops_lite.store.archive import Archive
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
 from revops_lite.store.keys import PAUSED
 from revops_lite.store.store import Store
@@ -106,7 +113,13 @@ class Process:
     outbox: Outbox
     orchestrator: Orchestrator
     store: Store
+    archiver: Archiver
     outcomes: list[Event] = field(default_factory=list)  # of notices, not yet reported
+
+
+def _away_with(archive: Archive, folder: Path) -> None:
+    archive.close()
+    shutil.rmtree(folder)
 
 
 @dataclass
@@ -126,14 +139,24 @@ class World:
         self.server = fakeredis.FakeServer(version=(6, 2))
         self.boundaries = Boundaries()
         self.redis = fakeredis.FakeRedis(server=self.server)  # of everybody but the process: never cut off
-        self.store = Store(self.redis)
-        self.views = Views(self.redis)
+        folder = Path(mkdtemp())
+        self.archive = Archive(folder / "archive.sqlite3")
+        weakref.finalize(self, _away_with, self.archive, folder)
+        self.store = Store(self.redis, self.archive)
+        self.views = Views(self.redis, self.archive)
         self.queue = WorkQueue(self.redis, SINK, PAUSED)
         self.recovery = Recovery(self.redis, self.queue)
         self.crm = new_crm(self.crm_kind, self.pass_a_moment, self.boundaries)
         self.claims: dict[str, list[Claim]] = {}  # host -> what it has in flight
         self.dead: list[tuple[str, list[Claim]]] = []  # hosts that were given up, and what they had
         self._turn = 0
+
+    def archived(self) -> bytes:
+        """The archive's file as it is now; empty where there is none."""
+        if not self.archive.path.exists():
+            return b""
+        with closing(sqlite3.connect(self.archive.path)) as file:
+            return file.serialize()
 
     def clock(self) -> float:
         return self.now + self.skew
@@ -151,17 +174,20 @@ class World:
 
     def build(self) -> Process:
         redis = tapped(self.server, self.boundaries)
-        store = Store(redis)
-        controller = Controller(store, Drain(redis, SINK), RULEBOOK, f"process {self.number()}", self.at_once)
+        store = Store(redis, self.archive)
+        archiver = Archiver(store, self.archive, dict.fromkeys(KEPT, 0), some=1)  # nothing stays that may go
+        drain, name = Drain(redis, SINK), f"process {self.number()}"
+        controller = Controller(store, drain, RULEBOOK, name, self.at_once, archiver)
         writer = Writer(store, self.crm, 0, Terms(BUDGET, HELD_BY, SETTLE), truthy)
         parts = Parts(controller, None, Outbox(), writer, Loader(store, self.crm), poller=Poller(store, self.crm, 10.0))
         parts.services = {
             "writer": Service("writer", writer.tick),
             "loader": Service("loader", parts.loader.tick),
             "notifier": Service("notifier", self.notify),
+            "archiver": Service("archiver", archiver.tick),
         }
         orchestrator = Orchestrator(parts, sole=True)
-        return Process(controller, writer, parts.loader, parts.poller, parts.outbox, orchestrator, store)
+        return Process(controller, writer, parts.loader, parts.poller, parts.outbox, orchestrator, store, archiver)
 
     @contextmanager
     def survive(self, service: bool = False) -> Iterator[None]:
@@ -227,6 +253,12 @@ class World:
                 pass
 
         self.move(all_of_it, service=False)
+
+        self.put_away()
+
+    def put_away(self) -> None:
+        """What has come to its end is brought to disk; it leaves Redis when the controller moves next."""
+        self.move(lambda process: process.archiver.tick(self.clock()))
 
     def write(self) -> None:
         self.move(lambda process: process.writer.tick(self.clock()))

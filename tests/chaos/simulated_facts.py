@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from evidence import whole
+from evidence import archived, whole
 
 Doc = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Said:
 
 @dataclass
 class Facts:
-    """`log` and `calls` are the CRM's; the documents and the audit are what Redis holds, as JSON."""
+    """`log` and `calls` are the CRM's; documents are what Redis and the archive hold, the audit is Redis's, as JSON."""
 
     kind: str
     budget: int
@@ -56,6 +56,11 @@ def collect(world: Any, said: Said, budget: int, sure: dict[str, float], listeni
         elif kind == "context":
             found = _context(redis.hgetall(raw))
             contexts[found["record"]] = found
+    for kind, id_, content in archived(world.archive.path):  # of what is in both places, Redis has the say
+        if kind == "context":
+            contexts.setdefault(id_, _context(content))
+        else:
+            docs[kind].setdefault(id_, whole(kind, content))
     records = set(contexts) | {line.record for line in world.crm.log}
     kinds = ("runs", "loads", "intents", "notices", "reviews")
     return Facts(

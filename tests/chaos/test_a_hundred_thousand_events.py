@@ -17,7 +17,6 @@ from redis import Redis
 from chaos_report import sized, tell
 from installation import Installation, Up, until
 from revops_lite.server.lease import connect_or_start
-from revops_lite.store.views import Views
 from watched_memory import Watched
 
 pytestmark = pytest.mark.real
@@ -79,9 +78,9 @@ def opened(site: Installation) -> Iterator[Redis]:
         yield client
 
 
-def check_each_once(client: Redis, count: int) -> None:
+def check_each_once(site: Installation, client: Redis, count: int) -> None:
     """Every event has exactly one run, and that is finished."""
-    runs = Views(client).runs(lambda _: True, None)
+    runs = site.views(client).runs(lambda _: True, None)
     assert Counter(str(run.state) for run in runs) == {"finished": count}
     assert {run.record for run in runs} == {f"lead:{n}" for n in range(count)}
 
@@ -109,7 +108,7 @@ def test_a_backlog_from_before_the_start_is_drained_and_none_of_it_is_lost(site:
     seconds = time.monotonic() - began
     assert "Traceback" not in up.err
     with opened(site) as client:
-        check_each_once(client, EVENTS)
+        check_each_once(site, client, EVENTS)
         figures(client, watched, seconds, "events waiting at the start")
     bounded(watched)
 
@@ -124,7 +123,7 @@ def test_a_backlog_that_comes_while_up_works_is_drained_and_none_of_it_is_lost(s
         until(lambda: site.audited() >= EVENTS and drained(site), "all is drained", PATIENCE)
         seconds = time.monotonic() - began
         with site.redis() as client:
-            check_each_once(client, EVENTS)
+            check_each_once(site, client, EVENTS)
             figures(client, watched, seconds, "events while up works")
         assert up.stop() == 0
     bounded(watched)

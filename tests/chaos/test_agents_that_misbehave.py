@@ -18,7 +18,6 @@ from chaos_report import LONG, sized, tell
 from installation import Installation, Up, until
 from revops_lite.models import Event, Run
 from revops_lite.store.store import Store
-from revops_lite.store.views import Views
 from watched_memory import Watched, megabytes
 
 pytestmark = pytest.mark.real
@@ -149,7 +148,7 @@ def healthy(site: Installation, name: str, over: Callable[[], bool]) -> float:
         send(site, "company", names[-1])
         until(lambda: states(site, "good").get(names[-1]) == "finished", f"{names[-1]} is finished", PATIENCE)
     with site.redis() as client:
-        runs: list[Run] = Views(client).runs(lambda run: run.record.startswith(f"company:{name}-"), None)
+        runs: list[Run] = site.views(client).runs(lambda run: run.record.startswith(f"company:{name}-"), None)
     assert len(runs) == len(names)
     return median(1000 * ((run.finished_at or 0.0) - run.trigger.time) for run in runs)
 
@@ -157,7 +156,7 @@ def healthy(site: Installation, name: str, over: Callable[[], bool]) -> float:
 def runs_of(site: Installation, workflow: str) -> dict[str, Run]:
     """Record's id -> its run."""
     with site.redis() as client:
-        found = Views(client).runs(lambda run: run.workflow == workflow, None)
+        found = site.views(client).runs(lambda run: run.workflow == workflow, None)
     assert len({run.record for run in found}) == len(found), "a record of which there are two runs"
     return {run.record.partition(":")[2]: run for run in found}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from installation import Installation, until
-from revops_lite.store.views import Views
 
 ENRICHMENT = """
 import time
@@ -69,16 +68,16 @@ def until_ended(site: Installation, count: int, patience: float = 60.0) -> None:
 def check_books(site: Installation, count: int, workflow: str = "new_lead") -> int:
     """While `up` runs and all has ended: nothing is missing, nothing was done twice. Returns the number of writes."""
     with site.redis() as client:
-        views = Views(client)
+        views = site.views(client)
         runs = views.runs(lambda run: run.workflow == workflow, None)
-        audit = views.audit(lambda entry: entry.workflow == workflow, None)
         writes = views.writes(lambda _: True, None)
+    audit = site.audit("--workflow", workflow)
     assert Counter((run.record, str(run.state)) for run in runs) == {
         (f"lead:lead-{n}", "finished"): 1 for n in range(count)
     }
-    done = Counter((entry.run, entry.who) for entry in audit if entry.what == "step.done")
+    done = Counter((entry["run"], entry["who"]) for entry in audit if entry["what"] == "step.done")
     assert done == {(run.id, step): 1 for run in runs for step in STEPS}
-    assert Counter(entry.run for entry in audit if entry.what == "run.started") == {run.id: 1 for run in runs}
+    assert Counter(entry["run"] for entry in audit if entry["what"] == "run.started") == {run.id: 1 for run in runs}
     rows = Counter((row["id"], row["field"]) for row in site.changes())
     assert rows == {(f"lead-{n}", field): 1 for n in range(count) for field in FIELDS}
     assert Counter((write.record, write.field, str(write.state)) for write in writes) == {

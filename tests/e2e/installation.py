@@ -37,6 +37,7 @@ from redis import Redis
 from forked import commands
 from revops_lite.server.folder import socket_path
 from revops_lite.store import keys
+from revops_lite.store.archive import ARCHIVE, Archive
 from revops_lite.store.views import Views
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -326,6 +327,10 @@ class Installation:
         with closing(Redis(unix_socket_path=self.address.removeprefix("unix://"), socket_timeout=10)) as client:
             yield client
 
+    def views(self, client: Redis) -> Views:
+        """Of Redis and of what has left it."""
+        return Views(client, Archive(self.root / ARCHIVE))
+
     def audited(self) -> int:
         """How many audit entries there are: how far the work is. 0 while the server does not answer."""
         try:
@@ -339,13 +344,13 @@ class Installation:
     def states(self) -> dict[str, str]:
         """record -> state of its run, read from Redis; with several runs of a record, the newest."""
         with self.redis() as client:
-            found = Views(client).runs(lambda _: True, None)
+            found = self.views(client).runs(lambda _: True, None)
         return {run.record: str(run.state) for run in reversed(found)}
 
     def run_states(self, workflow: str | None = None) -> dict[str, int]:
         """How many runs are in which state, read from Redis."""
         with self.redis() as client:
-            found = Views(client).runs(lambda run: workflow in (None, run.workflow), None)
+            found = self.views(client).runs(lambda run: workflow in (None, run.workflow), None)
         return dict(Counter(str(run.state) for run in found))
 
     def settled(self) -> dict[str, int]:

@@ -11,10 +11,11 @@ from pydantic import BaseModel
 from redis import Redis
 
 from revops_lite import controller
-from revops_lite.controller import BATCH, Controller
+from revops_lite.controller import Controller
 from revops_lite.errors import BusError, Fenced
 from revops_lite.models import Breaker, Event, Run
 from revops_lite.policy import AgentPolicy, Governance, Rulebook, StepDef, WorkflowDef
+from revops_lite.portions import BATCH
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import decode
 from revops_lite.queue.outcomes import step_finished

@@ -9,11 +9,12 @@ import pytest
 from pydantic import BaseModel
 from redis import Redis
 
-from revops_lite.controller import BATCH, MANY, Controller
+from revops_lite.controller import MANY, Controller
 from revops_lite.engine import Changes
 from revops_lite.errors import BusError, Fenced
 from revops_lite.models import Breaker, Event
 from revops_lite.policy import AgentPolicy, Rulebook, StepDef, WorkflowDef
+from revops_lite.portions import BATCH
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.work import EventSink
 from revops_lite.store import codec, keys

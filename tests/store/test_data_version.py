@@ -79,7 +79,9 @@ def test_data_without_a_number_are_of_the_first_version_and_get_it_from_up(store
     version.begin(store.redis)
     assert number(store.redis) == 0  # a command does not say of what it finds that it is today's
     upgrade(store, lead, NOW)
-    assert number(store.redis) == version.FIRST
+    assert number(store.redis) == version.CURRENT
+    steps = [(entry.before, entry.after) for entry in audited(store.redis) if entry.what == "data.upgraded"]
+    assert steps == [(at, at + 1) for at in range(version.FIRST, version.CURRENT)]
     before = store.redis.hgetall(keys.VERSION)
     upgrade(store, lead, NOW)
     assert store.redis.hgetall(keys.VERSION) == before

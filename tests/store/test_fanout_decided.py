@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from revops_lite.controller import BATCH, Controller
+from revops_lite.controller import Controller
 from revops_lite.engine.ids import run_id
 from revops_lite.engine.jobs import TOGETHER
 from revops_lite.models import Event, Job, Review, Run
 from revops_lite.policy import AgentPolicy, Over, Rulebook, StepDef, WorkflowDef
+from revops_lite.portions import BATCH
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.work import EventSink
 from revops_lite.rules import fanout

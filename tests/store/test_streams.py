@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from revops_lite.controller import BATCH
+from revops_lite.portions import BATCH
 from revops_lite.store import keys
 from revops_lite.store.audit import AuditStream
 from tests.store.test_commit_under_way import Seat

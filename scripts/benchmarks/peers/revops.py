@@ -101,7 +101,6 @@ class Peer(Base):
         self.processes_beside = int(processes)
         # The poller reports leads that it finds in the CRM. W shall begin when it is submitted: an event of its own.
         self.event = "lead.created" if self.crm == "none" else "lead.submitted"
-        self.ended = 0
 
     # ---- its files
 
@@ -191,7 +190,6 @@ class Peer(Base):
             self.site.store.append(events[start : start + BATCH])
 
     def wait(self, count: int) -> None:
-        self.ended += count
         if count == 1:
             self._finished_next()
             return
@@ -208,17 +206,18 @@ class Peer(Base):
                     return
 
     def _all_ended(self) -> bool:
-        self.looked(commands=3)
+        """Whether no run or call to the CRM is under way any more, and every event has been decided."""
+        self.looked(commands=2)
         look = self.bus.pipeline(transaction=False)
-        look.zcard(keys.index("runs"))
-        for kind in ("runs", "intents"):
-            look.zcard(keys.open_(kind))
-        runs, *still = look.execute()
-        if runs >= self.ended and not any(still):
-            self.looked()
-            self.seen = self.bus.xrevrange(keys.AUDIT, count=1)[0][0]
-            return True
-        return False
+        if any(look.zcard(keys.open_("runs")).zcard(keys.open_("intents")).execute()):
+            return False
+        self.looked(commands=4)
+        look.hget(keys.CONTROLLER, "cursor").exists(keys.WAITING)
+        cursor, waits, newest, said = look.xrevrange(keys.EVENTS, count=1).xrevrange(keys.AUDIT, count=1).execute()
+        if waits or newest[0][0] != cursor:
+            return False
+        self.seen = said[0][0]
+        return True
 
     # ---- its commands
 
