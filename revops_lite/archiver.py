@@ -22,7 +22,13 @@ from revops_lite.times import ahead
 
 KEPT = {"run": 1_000, "write": 10_000, "notice": 1_000, "review": 1_000, "context": 2_000}  # in Redis, the newest
 SOME = 100  # more than that, before any are moved: each pass costs a look and a write to disk
-PAGE = 1_000  # of a kind in a pass
+PAGE = {
+    "run": 500,
+    "write": 5_000,
+    "notice": 500,
+    "review": 500,
+    "context": 500,
+}  # in a pass: of writes more than of all else come
 PACE = 0.1  # seconds between passes while there is much to move
 AGAIN = 10.0  # seconds after which those that were not at their end are looked at again
 EXPIRE_EVERY = 3_600.0
@@ -84,7 +90,7 @@ class Archiver:
     def _some(self, kind: str) -> list[Row]:
         """The oldest of a kind that are at their end, with the calls to the CRM that belong to them."""
         passed = self._passed.get(kind, 0)
-        found = self._store.oldest(kind, passed, PAGE, self._kept[kind], self._least)
+        found = self._store.oldest(kind, passed, PAGE[kind], self._kept[kind], self._least)
         rows = self._rested(kind, found)
         self._passed[kind] = passed + len(found) - len(rows)
         if kind != "write":

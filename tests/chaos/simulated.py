@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ from revops_lite.queue.recovery import Recovery
 from revops_lite.queue.work import Answer, Claim, Ending, EventSink, WorkQueue
 from revops_lite.reader import Loader, Poller
 from revops_lite.service import Service
-from revops_lite.store.archive import Archive
+from revops_lite.store.archive import Archive, Row
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, encode_event, seen_key
 from revops_lite.store.keys import PAUSED
 from revops_lite.store.store import Store
@@ -117,9 +117,20 @@ class Process:
     outcomes: list[Event] = field(default_factory=list)  # of notices, not yet reported
 
 
-def _away_with(archive: Archive, folder: Path) -> None:
-    archive.close()
-    shutil.rmtree(folder)
+class BriefArchive(Archive):
+    """Keeps no file open: worlds are many, and they go when the garbage collector comes to them."""
+
+    def _ask(self, words: str, values: Sequence[Any]) -> list[Any]:
+        with closing(self):
+            return super()._ask(words, values)
+
+    def put(self, rows: Iterable[Row], now: float) -> None:
+        with closing(self):
+            super().put(rows, now)
+
+    def expire(self, now: float) -> None:
+        with closing(self):
+            super().expire(now)
 
 
 @dataclass
@@ -140,8 +151,8 @@ class World:
         self.boundaries = Boundaries()
         self.redis = fakeredis.FakeRedis(server=self.server)  # of everybody but the process: never cut off
         folder = Path(mkdtemp())
-        self.archive = Archive(folder / "archive.sqlite3")
-        weakref.finalize(self, _away_with, self.archive, folder)
+        self.archive = BriefArchive(folder / "archive.sqlite3")
+        weakref.finalize(self, shutil.rmtree, folder)
         self.store = Store(self.redis, self.archive)
         self.views = Views(self.redis, self.archive)
         self.queue = WorkQueue(self.redis, SINK, PAUSED)

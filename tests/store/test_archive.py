@@ -385,7 +385,7 @@ def test_a_disk_that_refuses_takes_nothing_out_of_redis(seat: Seat, monkeypatch:
 def test_runs_that_are_held_for_long_do_not_keep_those_behind_them(redis: Redis, file: Path) -> None:
     seat = Seat(redis, file)
     store, lead = seat.store, seat.controller.lead
-    held = {("run", f"rheld{n:04}"): run(f"rheld{n:04}", RunState.HELD, at=float(n)) for n in range(PAGE + 5)}
+    held = {("run", f"rheld{n:04}"): run(f"rheld{n:04}", RunState.HELD, at=float(n)) for n in range(PAGE["run"] + 5)}
     ended = run("rended", RunState.FAILED, at=NOW, finished_at=NOW)
     store.commit(lead, list(commands(State(), Changes(docs={**held, ("run", "rended"): ended}), NOW)), None, NOW)
     assert seat.archiver
