@@ -337,18 +337,22 @@ def test_a_trail_may_be_verified_while_it_is_written(tmp_path: Path) -> None:
 
     def write() -> None:
         number = 0
-        while not stop.is_set():
+        while number < 100 and not (number and stop.is_set()):
             number += 1
             bench.commit(20, JANUARY + number * 100)
             bench.seal(sealer)
 
-    writer = threading.Thread(target=write)
+    def verified() -> Report:
+        return verify(bench.folder, KEY, [], bench.stream.after("0-0"), 0.0)
+
+    writer, reports = threading.Thread(target=write), [verified()]
     writer.start()
     try:
-        reports = [verify(bench.folder, KEY, [], bench.stream.after("0-0"), 0.0) for _ in range(40)]
+        reports += [verified() for _ in range(40)]
     finally:
         stop.set()
         writer.join()
+    reports.append(verified())
     assert [finding for report in reports for finding in report.findings] == []
     assert reports[-1].entries > reports[0].entries
 
