@@ -13,8 +13,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 
 from revops_lite.engine.state import over
-from revops_lite.models import Key, Run
-from revops_lite.store import codec, keys
+from revops_lite.models import Context, Key, Run
+from revops_lite.store import keys
 from revops_lite.store.archive import LIFETIMES, Archive, Row
 from revops_lite.store.commit import WORDS, Command
 from revops_lite.store.store import Store
@@ -22,13 +22,7 @@ from revops_lite.times import ahead
 
 KEPT = {"run": 1_000, "write": 10_000, "notice": 1_000, "review": 1_000, "context": 2_000}  # in Redis, the newest
 SOME = 100  # more than that, before any are moved: each pass costs a look and a write to disk
-PAGE = {
-    "run": 500,
-    "write": 5_000,
-    "notice": 500,
-    "review": 500,
-    "context": 500,
-}  # in a pass: of writes more than of all else come
+PAGE = {kind: kept // 2 for kind, kept in KEPT.items()}  # in a pass
 PACE = 0.1  # seconds between passes while there is much to move
 AGAIN = 10.0  # seconds after which those that were not at their end are looked at again
 EXPIRE_EVERY = 3_600.0
@@ -134,11 +128,14 @@ class Archiver:
 
 
 def at_rest(row: Row) -> bool:
-    """Whether it may leave Redis: it has come to its end, or nothing works on the record; and it has no parts there."""
-    if not isinstance(row.value, bytes):
-        about = codec.plain(row.value[b"m"])
-        return not about["runs"] and not about["intents"]
-    value = row.document()
+    """Whether it may leave Redis: it has come to its end, or nothing works on the record; and it has no parts there.
+    What cannot be read stays where it is: somebody may mend it."""
+    try:
+        value = row.document()
+    except (ValueError, KeyError, TypeError):
+        return False
+    if isinstance(value, Context):
+        return not value.runs and not value.intents
     return over(value) and not (isinstance(value, Run) and value.over)
 
 

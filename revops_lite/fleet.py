@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from msgspec import Struct, json
 
 from revops_lite.config import Settings
+from revops_lite.errors import RevopsError
 from revops_lite.store.keys import digest
 
 PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -60,16 +61,23 @@ def node(settings: Settings) -> str:
 
 
 def start(fleet: Fleet, queue: str, allowed: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A host that waits for its task. The kernel kills it as soon as the thread that calls this has ended."""
-    with _log(fleet, queue) as out:
-        return subprocess.Popen(
-            [fleet.python, "-m", "revops_lite.host"],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=_environment(environ, allowed),
-            process_group=0,  # what its agents start is found by it
-        )
+    """A host that waits for its task. The kernel kills it as soon as the thread that calls this has ended.
+
+    Raises RevopsError where the machine does not let it start.
+    """
+    try:
+        with _log(fleet, queue) as out:
+            return subprocess.Popen(
+                [fleet.python, "-m", "revops_lite.host"],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=_environment(environ, allowed),
+                process_group=0,  # what its agents start is found by it
+            )
+    except OSError as error:
+        mend = "see to that place, or to how many processes and open files this user may have"
+        raise RevopsError(f"an agent host for queue {queue!r} cannot be started: {error}. Mend: {mend}") from error
 
 
 def hand(process: subprocess.Popen[bytes], task: Mapping[str, Any]) -> None:

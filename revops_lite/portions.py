@@ -44,15 +44,18 @@ def pieces(event: Event) -> list[Event]:
 
 
 def unreadable(entry: Entry, now: float) -> Event:
+    """What to decide instead of an entry that is no event: a dead letter."""
     data = {"error": entry.error, "entry": entry.id}
     return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
 
 
 def objects(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; what others send may be anything."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def names(value: object) -> Iterable[str]:
+    """The names of records in an object by record."""
     return value if isinstance(value, dict) else ()
 
 

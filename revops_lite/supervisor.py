@@ -21,7 +21,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from revops_lite.errors import BusError
+from revops_lite.errors import BusError, RevopsError
 from revops_lite.fleet import Fleet, Reserve, hand, log_of, start
 from revops_lite.queue import names
 from revops_lite.queue.recovery import STALE_AFTER, Recovered, Recovery
@@ -166,7 +166,7 @@ class Supervisor:
             if died:
                 log.error("agent host %s died (%s)", seat.name, _cause(code))
             seat.falls = seat.falls + 1 if died and now - seat.started_at < YOUNG else 0
-            seat.not_before = now + (min(MAX_BACKOFF, 0.1 * 2**seat.falls) if seat.falls > 1 else 0.0)
+            seat.not_before = now + (_backoff(seat.falls) if seat.falls > 1 else 0.0)
 
     def _recover_fallen(self, now: float) -> None:
         for name, (queue, blame) in list(self._fallen.items()):
@@ -213,7 +213,12 @@ class Supervisor:
     def _fill(self, now: float) -> None:
         for seat in self._seats:
             if seat.wanted and seat.process is None and now >= seat.not_before and seat.name not in self._fallen:
-                self._start(seat, now)
+                try:
+                    self._start(seat, now)
+                except RevopsError as error:
+                    log.warning("%s", error)
+                    seat.falls += 1
+                    seat.not_before = now + _backoff(seat.falls)
 
     def _start(self, seat: Seat, now: float) -> None:
         self._born += 1
@@ -243,6 +248,11 @@ class Supervisor:
                     _trim(path)
             except OSError as error:
                 log.warning("%s cannot be shortened: %s", path, error)
+
+
+def _backoff(falls: int) -> float:
+    """Seconds; the power is bounded as well, or no float could hold it after a night of falls."""
+    return min(MAX_BACKOFF, 0.1 * 2.0 ** min(falls, 30))
 
 
 def _trim(path: Path) -> None:

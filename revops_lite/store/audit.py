@@ -71,10 +71,15 @@ class AuditStream:
             self.redis.set(keys.SEALED, codec.dump(mark))
 
 
+def milliseconds(stream_id: str) -> int:
+    """When an entry was added, in milliseconds since the epoch, by the server's clock."""
+    return int(stream_id.partition("-")[0])
+
+
 def trim_limit(mark: bytes | None) -> int:
     """Milliseconds since the epoch up to which the sealer's note allows to trim: 0 where nothing is sealed."""
     found = _mark(mark)
-    return int(str(found["id"]).partition("-")[0]) if found else 0
+    return milliseconds(str(found["id"])) if found else 0
 
 
 def read_entry(id_: str, raw: bytes) -> AuditEntry:
@@ -82,7 +87,7 @@ def read_entry(id_: str, raw: bytes) -> AuditEntry:
     try:
         entry: AuditEntry = codec.load("audit", raw)
     except ValueError:
-        at = int(id_.partition("-")[0]) / 1000
+        at = milliseconds(id_) / 1000
         return AuditEntry(at, "audit.unreadable", "redis", note=raw[:500].decode("utf-8", "backslashreplace"))
     return entry
 

@@ -16,7 +16,7 @@ from revops_lite.errors import AnotherController, Fenced
 from revops_lite.models import AuditEntry, Breaker, Event, Hold, Intent, Key
 from revops_lite.store import codec, keys
 from revops_lite.store.archive import Archive
-from revops_lite.store.audit import trim_limit
+from revops_lite.store.audit import milliseconds, trim_limit
 from revops_lite.store.client import bus_errors
 from revops_lite.store.codec import read_context, read_holds
 from revops_lite.store.commit import flat
@@ -230,8 +230,8 @@ class Store:
         with bus_errors():
             sealed = trim_limit(self.redis.get(keys.SEALED))
             cursor, trimmed = self.redis.hmget(keys.CONTROLLER, "cursor", "trimmed")
-            processed = _milliseconds((cursor or b"0-0").decode())
-            crowded = _milliseconds(enough)
+            processed = milliseconds((cursor or b"0-0").decode())
+            crowded = milliseconds(enough)
             events = min(processed, max(crowded, int((now - keys.EVENTS_KEPT) * 1000)))
             audit = min(sealed, max(crowded, int((now - keys.AUDIT_KEPT) * 1000)))
             pipe = self.redis.pipeline(transaction=False)
@@ -274,11 +274,7 @@ class Store:
 
     def raw_intents(self, ids: Sequence[str]) -> list[tuple[bytes, Intent] | None]:
         """Intents and the bytes they are stored as, for the gate to compare."""
-        if not ids:
-            return []
-        with bus_errors():
-            found = self.redis.mget([keys.doc("intent", id_) for id_ in ids])
-        return [(raw, codec.load("intent", raw)) if raw else None for raw in found]
+        return [(raw, codec.load("intent", raw)) if raw else None for raw in self.raw("intent", ids)]
 
     def hold(self, event: Event, hold: Hold | None, field: str) -> None:
         """Place (or, with None, release) a hold: effective at the gate at once, told as `event`."""
@@ -306,10 +302,6 @@ class Store:
         with bus_errors():
             found = self.redis.xrevrange(keys.AUDIT, count=limit)
         return [codec.load("audit", fields[b"a"]) for _, fields in reversed(found)]
-
-
-def _milliseconds(stream_id: str) -> int:
-    return int(stream_id.partition("-")[0])
 
 
 def _mark(event: Event) -> bytes:

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import DAY, JANUARY, Bench
 from revops_lite.audit import folder
-from tests.audit.bench import DAY, JANUARY, Bench
 
 LINES = st.lists(st.binary(max_size=40).map(lambda text: text.replace(b"\n", b"\r")), max_size=12)
 

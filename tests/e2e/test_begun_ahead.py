@@ -85,6 +85,16 @@ def test_a_host_that_cannot_be_started_takes_server_and_hosts_along(
     assert begun[0].returncode is not None
 
 
+def test_where_no_host_can_be_started_it_is_said_in_words(made: Installation) -> None:
+    made.configure({"work": "work"}, {"new_lead": ["work"]})
+    made.file("var/logs", "a file where a folder should be")
+    told = made.revops("up", "--until-idle", code=1).err
+    assert "an agent host for queue 'agents' cannot be started" in told
+    assert str(made.root / "var" / "logs") in told
+    assert "Traceback" not in told
+    assert made.processes() == []
+
+
 def test_killed_while_it_starts_it_takes_all_of_it_along(made: Installation) -> None:
     made.agent("work", SLOW + AGENT)
     with made.up(ready=False) as up:

@@ -83,6 +83,20 @@ def test_prints_and_crashes_stand_in_the_hosts_log(
     assert "Segmentation fault" in (tmp_path / "logs" / "agents.log").read_text()
 
 
+def test_a_host_that_cannot_be_started_is_tried_again_until_it_can(
+    supervisor: Any, put: Put, told: Told, ticking: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(1, "score")
+    logs = tmp_path / "logs"
+    logs.write_text("a file where a folder should be")
+    hosts = supervisor()
+    ticking(hosts, lambda: caplog.text.count("cannot be started") >= 2)
+    assert hosts.pids() == {}
+    logs.unlink()
+    ticking(hosts, told)
+    assert outcomes(told) == {"lead:1": "done"}
+
+
 def test_a_log_that_has_grown_too_long_is_emptied_into_another_while_its_host_lives(
     supervisor: Any, put: Put, told: Told, ticking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

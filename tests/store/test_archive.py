@@ -11,7 +11,6 @@ import fakeredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
 from redis import Redis
 
 from revops_lite.archiver import KEPT, PAGE, REST, Archiver, at_rest, departures, returns
@@ -19,34 +18,23 @@ from revops_lite.controller import MANY, Controller
 from revops_lite.engine import Changes, State
 from revops_lite.errors import BusError
 from revops_lite.models import Breaker, Event, ReviewState, RunState, WriteState
-from revops_lite.policy import AgentPolicy, Rulebook, StepDef, WorkflowDef
 from revops_lite.portions import BATCH
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import decode
 from revops_lite.queue.outcomes import step_finished
 from revops_lite.queue.work import Ending as Answered
-from revops_lite.queue.work import EventSink, WorkQueue
+from revops_lite.queue.work import WorkQueue
 from revops_lite.store import archive as archives
 from revops_lite.store import codec, keys
 from revops_lite.store.archive import LIFETIMES, Archive, Row
 from revops_lite.store.commit import commands
-from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, Entry, encode_event, seen_key
+from revops_lite.store.events import Entry, seen_key
 from revops_lite.store.store import Store
 from revops_lite.store.views import Views
+from seats import NOW, RULEBOOK, SINK
 from store_nouns import HOSTILE, intent, notice, review, run, write
 
-NOW = 1_700_000_000.0
-SINK = EventSink(EVENTS_KEY, CHANNEL, seen_key, SEEN_TTL, encode_event)
 NONE = dict.fromkeys(KEPT, 0)
-
-
-class Scored(BaseModel):
-    score: int
-
-
-AGENT = AgentPolicy("score", "agents.score:score", schema=Scored)
-FLOW = WorkflowDef("new_lead", ("lead.created",), (StepDef("score", "score"),))
-RULEBOOK = Rulebook({"score": AGENT}, {"new_lead": FLOW}, has_crm=False)
 
 
 class Seat:
@@ -210,9 +198,9 @@ def test_a_damaged_file_is_told_of_with_its_mend(file: Path) -> None:
         (Row("review", "q1", 1.0, raw(review(state=ReviewState.APPROVED))), True),
         (Row("notice", "n1", 1.0, raw(notice())), False),
         (Row("notice", "n1", 1.0, raw(notice(state="sent"))), True),
-        (Row("context", "lead:1", 1.0, {b"m": raw({"runs": {"r1": {}}, "intents": []})}), False),
-        (Row("context", "lead:1", 1.0, {b"m": raw({"runs": {}, "intents": ["i1"]})}), False),
-        (Row("context", "lead:1", 1.0, {b"m": raw({"runs": {}, "intents": []})}), True),
+        (Row("context", "lead:1", 1.0, {b"r": b"lead:1", b"m": raw({"runs": {"r1": {}}, "intents": []})}), False),
+        (Row("context", "lead:1", 1.0, {b"r": b"lead:1", b"m": raw({"runs": {}, "intents": ["i1"]})}), False),
+        (Row("context", "lead:1", 1.0, {b"r": b"lead:1", b"m": raw({"runs": {}, "intents": []})}), True),
     ],
 )
 def test_only_what_has_come_to_its_end_may_go(row: Row, rests: bool) -> None:
@@ -380,6 +368,21 @@ def test_a_disk_that_refuses_takes_nothing_out_of_redis(seat: Seat, monkeypatch:
     seat.now += REST
     seat.let_go()
     assert seat.held() == []
+
+
+@pytest.mark.parametrize("what", ["run", "context"])
+def test_what_cannot_be_read_stays_and_holds_up_nothing(seat: Seat, what: str) -> None:
+    """Somebody else has written there."""
+    for number in range(3):
+        seat.lead(number, f"lead:{number}")
+    if what == "run":
+        spoiled = keys.doc("run", seat.views.runs(lambda _: True, 1)[0].id)
+        seat.redis.set(spoiled, b"no JSON", keepttl=True)
+    else:
+        spoiled = keys.context("lead:1")
+        seat.redis.hset(spoiled, "v:score", b"no JSON")
+    seat.let_go()
+    assert seat.held() == [spoiled]
 
 
 def test_runs_that_are_held_for_long_do_not_keep_those_behind_them(redis: Redis, file: Path) -> None:

@@ -10,7 +10,7 @@ from redis import Redis
 from revops_lite.portions import BATCH
 from revops_lite.store import keys
 from revops_lite.store.audit import AuditStream
-from tests.store.test_commit_under_way import Seat
+from seats import Seat
 
 WAVES = 7  # so many runs are at work at once, at most
 NODES = 4 * 100  # entries of those nodes of the streams of which some have to stay
