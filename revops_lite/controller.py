@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from revops_lite.admission import MOST, Admission
 from revops_lite.archiver import Archiver, departures, returns
@@ -70,9 +70,8 @@ class Controller:
         self.state = State()
         self.come: list[Entry] = []  # read on already, while a commit is under way: what the next step is about
         self._loaded: list[Key] = []  # since the last commit
-        self._under_way: tuple[Future[None], Changes, float] | None = None
+        self._under_way: tuple[Callable[[], None], Changes, float] | None = None
         self._going: set[Key] = set()  # out of Redis, with the commit that is under way
-        self._courier = ThreadPoolExecutor(1, "commit")
         self._lead: Lead | None = None
         self._next_timer: float | None = None
         self._now = 0.0  # of this pass
@@ -121,7 +120,8 @@ class Controller:
     def _abandon(self) -> None:
         """What becomes of a commit that is under way is Redis's to say."""
         if self._under_way is not None:
-            self._under_way[0].exception()
+            with suppress(Exception):
+                self._under_way[0]()
         self._under_way, self.come = None, []
         self._loaded.clear()
         self._going.clear()
@@ -278,21 +278,18 @@ class Controller:
         going = self.archiver.leave(self.state.docs, changes.docs) if self.archiver else []
         words += map(list, departures(going))
         self.come = read_on(cursor) if read_on and cursor else []
-        if self.come:
-            commit = self._courier.submit(self.store.commit, self.lead, words, cursor, now, quiet)
-            self._under_way = commit, changes, now
-            self._going.update(going)
-            self.state.apply(changes)
-        else:
-            self.store.commit(self.lead, words, cursor, now, quiet)
-            self.state.apply(changes)
-            self._committed(changes, now)
+        commit = self.store.begin_commit(self.lead, words, cursor, now, quiet)
+        self._under_way = commit, changes, now
+        self._going.update(going)
+        self.state.apply(changes)
+        if not self.come:
+            self.land()
 
     def land(self) -> None:
         """Wait for the commit that is under way, if there is one. Raises what `step` does."""
         if self._under_way is not None:
             (commit, changes, now), self._under_way = self._under_way, None
-            commit.result()
+            commit()
             self._going.clear()
             self._committed(changes, now)
 

@@ -7,7 +7,7 @@ redis-py's own, and so are its errors, time limits, encryption, login and connec
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Protocol
 
@@ -44,16 +44,28 @@ class Wire:
         self._pool = pool
         self._refusal = refusal
         self._connection: Any = None
+        self._owed = 0  # answers to what has been sent
         self._lock = Lock()
 
     def __call__(self, *words: Any) -> Any:
         """The answer to one command."""
         with self._lock:
-            return self._exchange([pack_command(words)], 1)[0]
+            self._send([pack_command(words)], 1)
+            return self._received()[0]
+
+    def begin(self, *words: Any) -> Callable[[], Any]:
+        """Send one command; what is returned waits for its answer. Who uses the wire before that takes it away."""
+        with self._lock:
+            self._send([pack_command(words)], 1)
+        return self._end
+
+    def _end(self) -> Any:
+        with self._lock:
+            return self._received()[0]
 
     def run(self, script: Script, unknown: type[Exception], keys: Sequence[Any], args: Sequence[Any]) -> Any:
         """A script's answer. `unknown` is redis-py's NoScriptError: what the server does not know is loaded first."""
-        words = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        words = call_of(script, keys, args)
         try:
             return self(*words)
         except unknown:  # a server that has started anew
@@ -63,30 +75,35 @@ class Wire:
     def many(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The answers to several commands, in one round trip; nothing makes them one."""
         with self._lock:
-            return self._exchange([pack_command(words) for words in commands], len(commands))
+            self._send([b"".join(map(pack_command, commands))], len(commands))
+            return self._received()
 
-    def _exchange(self, packed: list[bytes], count: int) -> list[Any]:
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = self._pool.get_connection()
-            weakref.finalize(self, self._pool.release, connection).atexit = False
+    def _send(self, packed: list[bytes], count: int) -> None:
+        if self._connection is None:
+            self._connection = self._pool.get_connection()
+            weakref.finalize(self, self._pool.release, self._connection).atexit = False
+        if self._owed:  # whoever was to take them was struck in the midst: the next would take them for its own
+            self._connection.disconnect()
+        self._owed = count
+        self._connection.send_packed_command(packed)
+
+    def _received(self) -> list[Any]:
         answers: list[Any] = []
         refused: Exception | None = None
-        try:
-            connection.send_packed_command([b"".join(packed)] if count > 1 else packed)
-            for _ in range(count):
-                try:
-                    answers.append(connection.read_response())
-                except self._refusal as error:
-                    refused = refused or error  # an answer as well: those behind it have to be read
-        except Exception:
-            raise  # the connection has seen to itself
-        except BaseException:  # struck anywhere: the next command would take what is left of an answer for its own
-            connection.disconnect()
-            raise
+        for _ in range(self._owed):
+            try:
+                answers.append(self._connection.read_response())
+            except self._refusal as error:
+                refused = refused or error  # an answer as well: those behind it have to be read
+        self._owed = 0
         if refused is not None:
             raise refused
         return answers
+
+
+def call_of(script: Script, keys: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
+    """A script's call as a command."""
+    return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
 def mapping(answer: Sequence[Any] | dict[Any, Any]) -> dict[Any, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -12,7 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from revops_lite.store.client import bus_errors
-from revops_lite.wire import Wire
+from revops_lite.wire import Wire, call_of
 
 
 class Script:
@@ -45,4 +46,19 @@ class Script:
             try:
                 return self._wire.run(self._script, NoScriptError, keys, args)
             except (RedisConnectionError, RedisTimeoutError):
+                return self._wire.run(self._script, NoScriptError, keys, args)
+
+    def begin(self, keys: Sequence[str], args: Sequence[Any]) -> Callable[[], Any]:
+        """Send a call; what is returned waits for the answer, and raises. Before that nobody else may call."""
+        try:
+            answer = self._wire.begin(*call_of(self._script, keys, args))
+        except (RedisConnectionError, RedisTimeoutError):
+            return partial(self, keys, args)
+        return partial(self._end, answer, keys, args)
+
+    def _end(self, answer: Callable[[], Any], keys: Sequence[str], args: Sequence[Any]) -> Any:
+        with bus_errors():
+            try:
+                return answer()
+            except (NoScriptError, RedisConnectionError, RedisTimeoutError):
                 return self._wire.run(self._script, NoScriptError, keys, args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -118,23 +118,24 @@ class Store:
 
         `quiet`: there is nothing to decide about the events among the commands, so they need not be read back.
         """
+        self.begin_commit(lead, commands, cursor, now, quiet)()
+
+    def begin_commit(
+        self, lead: Lead, commands: Sequence[Sequence[Any]], cursor: str | None, now: float, quiet: bool = False
+    ) -> Callable[[], None]:
+        """The same, only sent: what is returned waits for the answer, and raises. There is one at a time."""
         marks = list(beats(lead.marked, now))
-        try:
-            words = flat([*commands, *marks])
-            here = [lead.epoch, lead.seq, cursor or lead.cursor, now, "1" if quiet else "0"]
-            reached = self._commit([keys.CONTROLLER, keys.EVENTS], [*here, *words])
-        except ResponseError as error:
-            if "FENCED epoch false" in str(error):
-                raise Fenced(
-                    "Redis has been emptied while `up` was running: what this controller had written is gone. Start "
-                    "`revops up` again: it says what the sealed audit trail still knows of"
-                ) from None
-            if "FENCED" in str(error):
-                raise Fenced(f"another controller has taken over ({error})") from None
-            raise
-        lead.seq += 1
-        lead.marked = now if marks else lead.marked
-        lead.cursor = reached.decode() or cursor or lead.cursor
+        cursor = cursor or lead.cursor
+        here = [lead.epoch, lead.seq, cursor, now, "1" if quiet else "0"]
+        answer = self._commit.begin([keys.CONTROLLER, keys.EVENTS], [*here, *flat([*commands, *marks])])
+
+        def end() -> None:
+            reached = _unless_fenced(answer)
+            lead.seq += 1
+            lead.marked = now if marks else lead.marked
+            lead.cursor = reached.decode() or cursor
+
+        return end
 
     def working_set(self) -> State:
         """What the controller always has in memory: breakers, holds, parked steps."""
@@ -308,3 +309,17 @@ def _mark(event: Event) -> bytes:
     """Tells one body from another; the time of sending does not count."""
     body = codec.dump([event.type, event.subject, event.data])
     return blake2b(body, digest_size=8).hexdigest().encode()
+
+
+def _unless_fenced(answer: Callable[[], bytes]) -> bytes:
+    try:
+        return answer()
+    except ResponseError as error:
+        if "FENCED epoch false" in str(error):
+            raise Fenced(
+                "Redis has been emptied while `up` was running: what this controller had written is gone. Start "
+                "`revops up` again: it says what the sealed audit trail still knows of"
+            ) from None
+        if "FENCED" in str(error):
+            raise Fenced(f"another controller has taken over ({error})") from None
+        raise

@@ -247,12 +247,12 @@ def cursor_ahead() -> None:
     """After a batch the cursor goes to the end of the stream, past what came meanwhile."""
     from revops_lite.store.store import Store
 
-    commit = Store.commit
+    begin = Store.begin_commit
 
-    def _commit(self: Any, lead: Any, commands: Any, cursor: str | None, now: float, quiet: bool = False) -> None:
-        commit(self, lead, commands, self.last_event() if cursor else None, now, quiet)
+    def _begin(self: Any, lead: Any, commands: Any, cursor: str | None, now: float, quiet: bool = False) -> Any:
+        return begin(self, lead, commands, self.last_event() if cursor else None, now, quiet)
 
-    Store.commit = _commit
+    Store.begin_commit = _begin
 
 
 @bug
@@ -260,15 +260,20 @@ def context_in_a_second_step() -> None:
     """A decision is committed, and then what it changes in the record's context."""
     from revops_lite.store.store import Store
 
-    commit = Store.commit
+    begin = Store.begin_commit
 
-    def _commit(self: Any, lead: Any, commands: Any, cursor: str | None, now: float, quiet: bool = False) -> None:
+    def _begin(self: Any, lead: Any, commands: Any, cursor: str | None, now: float, quiet: bool = False) -> Any:
         later = [one for one in commands if one[0] == "HSET" and str(one[1]).startswith("revops:context")]
-        commit(self, lead, [one for one in commands if one not in later], cursor, now, quiet)
-        for one in later:
-            self.redis.execute_command(*one)
+        end = begin(self, lead, [one for one in commands if one not in later], cursor, now, quiet)
 
-    Store.commit = _commit
+        def _end() -> None:
+            end()
+            for one in later:
+                self.redis.execute_command(*one)
+
+        return _end
+
+    Store.begin_commit = _begin
 
 
 @bug

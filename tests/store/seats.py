@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from pydantic import BaseModel
 from redis import Redis
 
 from revops_lite.controller import MANY, Controller
 from revops_lite.engine import Changes
+from revops_lite.errors import BusError
 from revops_lite.models import Breaker, Event
 from revops_lite.policy import AgentPolicy, Rulebook, StepDef, WorkflowDef
 from revops_lite.portions import BATCH
@@ -61,3 +63,17 @@ class Seat:
 
     def jobs(self) -> list[str]:
         return [job.id for changes in self.told for job in changes.jobs]
+
+
+def of_no_answer(begin: Callable[..., Callable[[], None]], *, arrives: bool) -> Callable[..., Callable[[], None]]:
+    """A `begin_commit` of whose commits nobody knows what became."""
+
+    def begun(*words: Any) -> Callable[[], None]:
+        if arrives:
+            begin(*words)()
+        return lost
+
+    def lost() -> None:
+        raise BusError("no answer")
+
+    return begun

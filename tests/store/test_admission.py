@@ -25,6 +25,7 @@ from revops_lite.store.backlog import Backlog
 from revops_lite.store.events import CHANNEL, EVENTS_KEY, SEEN_TTL, Entry, encode_event, seen_key
 from revops_lite.store.store import Store
 from revops_lite.store.views import Views
+from seats import of_no_answer
 
 NOW = 1_700_000_000.0
 MOST = 3
@@ -233,19 +234,13 @@ def test_a_new_controller_goes_on_with_what_waits(seat: Seat) -> None:
 def test_nothing_is_lost_or_doubled_by_a_commit_of_which_nobody_knows(
     seat: Seat, monkeypatch: pytest.MonkeyPatch, arrives: bool, when: str
 ) -> None:
-    def broken(*arguments: object) -> None:
-        if arrives:
-            commit(*arguments)
-        raise BusError("the connection was lost")
-
     seat.say("lead.created", *leads(*range(8)))
     if when == "taken":
         seat.decide()
         seat.answer(2)
         seat.controller.step(NOW)
-    commit = seat.store.commit
     with monkeypatch.context() as patched:
-        patched.setattr(seat.store, "commit", broken)
+        patched.setattr(seat.store, "begin_commit", of_no_answer(seat.store.begin_commit, arrives=arrives))
         with pytest.raises(BusError):
             seat.controller.step(NOW)
     seat.controller.take_over(NOW, force=True)

@@ -103,18 +103,40 @@ def test_a_commit_that_lags_behind_is_refused(store: Store, lead: Lead) -> None:
 def test_a_commit_whose_reply_was_lost_is_run_again_and_counts_once(
     store: Store, lead: Lead, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = store._commit._wire.run
-    calls: list[object] = []
+    received = store._commit._wire._received
+    answers: list[object] = []
 
-    def lost_once(*words: Any) -> Any:
-        calls.append(run(*words))
-        if len(calls) == 1:
+    def lost_once() -> Any:
+        answers.extend(received())
+        if len(answers) == 1:
             raise LostConnection("reset by peer")
-        return calls[-1]
+        return answers[-1:]
 
-    monkeypatch.setattr(store._commit._wire, "run", lost_once)
+    store.commit(lead, [], None, NOW)  # the server knows the script
+    monkeypatch.setattr(store._commit._wire, "_received", lost_once)
     store.commit(lead, [("INCR", "n"), ("EXPIRE", "n", 60)], "3-0", NOW)
-    assert (calls, redis.get("n"), position(lead)) == ([b"3-0", b""], b"1", (1, 1, "3-0"))
+    assert (answers, redis.get("n"), position(lead)) == ([b"3-0", b""], b"1", (1, 2, "3-0"))
+
+
+def test_a_commit_that_could_not_be_sent_is_sent_again(
+    store: Store, lead: Lead, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise LostConnection("broken pipe")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._commit._wire, "_send", refused)
+        end = store.begin_commit(lead, [("INCR", "n"), ("EXPIRE", "n", 60)], "3-0", NOW)
+    end()
+    assert (redis.get("n"), position(lead)) == (b"1", (1, 1, "3-0"))
+
+
+def test_a_commit_is_sent_before_it_is_waited_for(store: Store, lead: Lead, redis: Any) -> None:
+    store.commit(lead, [], None, NOW)  # the server knows the script
+    end = store.begin_commit(lead, [("INCR", "n"), ("EXPIRE", "n", 60)], "3-0", NOW)
+    assert position(lead) == (1, 1, "0-0")
+    end()
+    assert (redis.get("n"), position(lead)) == (b"1", (1, 2, "3-0"))
 
 
 def told(store: Store, lead: Lead, cursor: str, *, quiet: bool) -> list[str]:

@@ -11,7 +11,7 @@ from revops_lite.controller import MANY
 from revops_lite.errors import BusError, Fenced
 from revops_lite.portions import BATCH
 from revops_lite.store.views import Views
-from seats import NOW, SEVERAL, Seat
+from seats import NOW, SEVERAL, Seat, of_no_answer
 
 pytestmark = pytest.mark.real
 
@@ -69,15 +69,8 @@ def test_whatever_becomes_of_a_commit_each_event_is_decided_once(
     """Nobody knows whether it has arrived: the next takeover finds out."""
     seat = Seat(real_redis)
     seat.accept()
-    commit = seat.store.commit
-
-    def lost(*words: Any) -> None:
-        if arrives:
-            commit(*words)
-        raise BusError("no answer")
-
     with monkeypatch.context() as patch:
-        patch.setattr(seat.store, "commit", lost)
+        patch.setattr(seat.store, "begin_commit", of_no_answer(seat.store.begin_commit, arrives=arrives))
         assert seat.step() == BATCH
         with pytest.raises(BusError):
             seat.step()

@@ -57,6 +57,20 @@ def test_what_cannot_be_sent_is_not_and_does_no_harm(wire: Wire) -> None:
     assert wire("GET", "a") is None
 
 
+def test_an_answer_can_be_taken_later(wire: Wire) -> None:
+    end = wire.begin("SET", "a", "1", "EX", 60, "GET")
+    assert end() is None
+    assert wire("GET", "a") == b"1"
+
+
+def test_an_answer_that_nobody_took_is_not_the_next_ones(wire: Wire) -> None:
+    wire.begin("SET", "a", "1", "EX", 60)
+    assert wire("PING") == b"PONG"
+    with pytest.raises(ResponseError):
+        wire.begin("INCR", "PONG", "and", "more")()
+    assert wire("PING") == b"PONG"
+
+
 def test_a_script_that_the_server_does_not_know_is_loaded_first(wire: Wire, redis: Redis) -> None:
     script = redis.register_script("return {KEYS[1], ARGV[1], 'é'}")
     for _ in range(2):
