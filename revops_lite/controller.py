@@ -160,10 +160,14 @@ class Controller:
 
     def _at_once(self, entries: list[Entry], now: float) -> list[Event]:
         """Those of the events that came which do not have to wait for their turn."""
-        came = [entry.event or unreadable(entry, now) for entry in entries]
+        came = [entry.event or unreadable(entry, now) for entry in entries if self._counts(entry.event)]
         if self.admission.tight(len(came)):
             self._load(("context", event.subject) for event in came if event.source == "crm")
         return self.admission.sort(came, self.state.docs, now)
+
+    def _counts(self, event: Event | None) -> bool:
+        """Whether there is something to decide: what we told for others comes back with the rest."""
+        return event is None or event.source != "controller" or event.type in self._heard
 
     def _due(self, now: float) -> list[Event]:
         if self._next_timer is None or self._next_timer > now:
@@ -220,8 +224,6 @@ class Controller:
     def _hints(self, event: Event) -> Iterable[Key]:
         """The documents an event is sure to need, so that a batch loads them in one round trip."""
         data = event.data
-        if event.source == "controller" and event.type not in self._heard:
-            return  # it is told for others: there is nothing to decide about it
         if event.run:
             yield ("run", event.run)
             if (of := whole(event.run)) != event.run:

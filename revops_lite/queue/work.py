@@ -114,11 +114,10 @@ class WorkQueue:
             return []
         sink = self._sink
         keys = [sink.stream, names.worker(worker), names.worker_executions(worker)]
-        args: list[Any] = [sink.channel, sink.seen_ttl, repr(now), stamp(now), SPENT, FINISHED_KEPT, names.job("")]
+        args: list[Any] = [sink.channel, repr(now), stamp(now), SPENT, FINISHED_KEPT, names.job("")]
         for ending in endings:
             claim = ending.claim
             keys += [
-                sink.seen(ending.event.id if ending.event else claim.job_id),
                 names.started(claim.queue),
                 names.finished(claim.queue) if ending.ok else names.failed(claim.queue),
                 names.job(claim.job_id),

@@ -89,8 +89,11 @@ def _context(old: Context | None, new: Context, now: float) -> Iterator[Command]
         ("p", old.proposed if old else {}, new.proposed),
         ("f", old.flags if old else {}, new.flags),
     ):
+        if then is today:
+            continue
         for name, value in today.items():
-            if then.get(name) is not value and then.get(name) != value:
+            was = then.get(name)
+            if was is not value and was != value:
                 words += (f"{prefix}:{name}", codec.dump(value))
         gone += [f"{prefix}:{name}" for name in then if name not in today]
     meta = {

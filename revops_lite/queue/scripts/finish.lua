@@ -1,15 +1,15 @@
 -- FINISH: end a batch of jobs and tell what came out, each only while its claim still stands.
 --
 -- KEYS  1 event stream  2 worker hash  3 worker's executions (set)
---       then per job: event's seen key, started registry, registry it ends in, job hash, execution hash, executions
--- ARGV  1 channel  2 lifetime of a seen key (s)  3 now (epoch s)  4 now as RQ writes it  5 data that replaces a
---       finished job's  6 how many finished jobs a queue keeps  7 prefix of job keys  then per job: job id, execution id, status (finished | failed), lifetime (s), event ('' for
---       none), error as RQ keeps it ('' for none), worked (s)
+--       then per job: started registry, registry it ends in, job hash, execution hash, executions
+-- ARGV  1 channel  2 now (epoch s)  3 now as RQ writes it  4 data that replaces a finished job's  5 how many finished
+--       jobs a queue keeps  6 prefix of job keys  then per job: job id, execution id, status (finished | failed),
+--       lifetime (s), event ('' for none), error as RQ keeps it ('' for none), worked (s)
 -- Returns per job: 1 ended now, 2 had been ended by this very execution before, 0 late: its claim is gone.
--- Told: the event stream and the channel, once per seen key.
+-- Told: the event stream and the channel, once per claim: what ends here has left its registry.
 
-local channel, seen_ttl, now, stamp, spent = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local most, job_prefix = tonumber(ARGV[6]), ARGV[7]
+local channel, now, stamp, spent = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local most, job_prefix = tonumber(ARGV[5]), ARGV[6]
 local answers, gone, worked = {}, {}, 0
 local counts = {finished = 0, failed = 0}
 local registries = {} -- those that jobs end in: their words for ZADD, and for how long
@@ -41,10 +41,10 @@ local function forget(registry)
   for n = 1, #old, 2 do redis.call('DEL', job_prefix .. old[n]) end
 end
 
-for n = 1, (#KEYS - 3) / 6 do
-  local k, a = 3 + (n - 1) * 6, 7 + (n - 1) * 7
-  local seen, started, registry = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local job_key, execution_key, executions = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]
+for n = 1, (#KEYS - 3) / 5 do
+  local k, a = 3 + (n - 1) * 5, 6 + (n - 1) * 7
+  local started, registry = KEYS[k + 1], KEYS[k + 2]
+  local job_key, execution_key, executions = KEYS[k + 3], KEYS[k + 4], KEYS[k + 5]
   local job, execution, status, ttl = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4])
   local event, fault = ARGV[a + 5], ARGV[a + 6]
   local member = job .. ':' .. execution
@@ -56,7 +56,7 @@ for n = 1, (#KEYS - 3) / 6 do
     if redis.call('EXISTS', job_key) == 1 then keep(job_key, job, execution, status, ttl, fault, registry) end
     counts[status] = counts[status] + 1
     worked = worked + tonumber(ARGV[a + 7])
-    if event ~= '' and redis.call('SET', seen, '1', 'NX', 'EX', seen_ttl) then
+    if event ~= '' then
       redis.call('XADD', KEYS[1], '*', 'e', event)
       redis.call('PUBLISH', channel, event)
     end
