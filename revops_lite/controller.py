@@ -39,7 +39,7 @@ MANY = 32  # events of which a commit takes long enough to decide others meanwhi
 TURNS = 32  # of events that have waited, at least, however many others have come
 DOCS_KEPT = 8_000
 TRIM_EVERY = 60.0
-STREAMED = 20_000  # events and audit entries, of which between one and two times as many stay in their streams
+STREAMED = 10_000  # events and audit entries, of which between one and two times as many stay in their streams
 HEARTBEAT_EVERY = 5.0
 DRAIN_EVERY = 1.0
 

@@ -93,7 +93,7 @@ class Archive:
 
     def put(self, rows: Iterable[Row], now: float) -> None:
         """Keep documents for as long as Redis would have from now on; they are on disk when this returns."""
-        lines = [(f"{r.kind}:{r.id}", r.kind, r.at, now + LIFETIMES[r.kind], _packed(r.value)) for r in rows]
+        lines = ((f"{r.kind}:{r.id}", r.kind, r.at, now + LIFETIMES[r.kind], _packed(r.value)) for r in rows)
         words = "INSERT OR REPLACE INTO document (key, kind, at, expires, value) VALUES (?, ?, ?, ?, ?)"
         self._writer.do(lambda file: file.executemany(words, lines))
 

@@ -52,7 +52,7 @@ def test_a_finished_run_takes_no_more_memory_than(works: Works, real_redis: Redi
     works.together(LEADS)
     each = (used(real_redis) - before) / LEADS
     print(f"{each:.0f} bytes a finished run, with its events, history and audit")
-    assert each <= 29_500
+    assert each <= 26_000
 
 
 def test_a_workflow_appends_no_more_to_the_file_than(works: Works, appending: Redis) -> None:
@@ -60,4 +60,4 @@ def test_a_workflow_appends_no_more_to_the_file_than(works: Works, appending: Re
     works.together(LEADS)
     each = (int(appending.info("persistence")["aof_current_size"]) - before) / LEADS
     print(f"{each:.0f} bytes of file a workflow")
-    assert each <= 47_500
+    assert each <= 45_000

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.real
 
 @pytest.mark.parametrize(
     ("leads", "trips_a_step", "commands_a_workflow"),
-    [(1, 5.0, 330), (100, 0.07, 130)],
+    [(1, 5.0, 315), (100, 0.07, 125)],
 )
 def test_a_step_costs_no_more_than_so_many_round_trips_and_commands(
     works: Works, monkeypatch: pytest.MonkeyPatch, leads: int, trips_a_step: float, commands_a_workflow: float
