@@ -54,6 +54,7 @@ from revops_lite.values import replace
 from revops_lite.writer import Terms, Writer
 
 SUPERVISE_EVERY = 0.15
+GONE_WITHIN = 0.1  # seconds: its connections end before a killed process does
 
 
 # ---- `revops up` -------------------------------------------------------------------------------------------------
@@ -85,7 +86,8 @@ def owner() -> str:
 
 
 def _restart(lease: Lease) -> bool:
-    if lease.alive():
+    died = lease.watch(GONE_WITHIN) if lease.owner else not lease.alive()
+    if not died:
         return False
     lease.restart()
     return True

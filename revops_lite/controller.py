@@ -129,8 +129,9 @@ class Controller:
             self.archiver.forget()
 
     def resign(self, now: float) -> None:
-        self.land()
-        self.store.resign(self.lead, now)
+        if self._lead is not None:
+            self.land()
+            self.store.resign(self._lead, now)
 
     # -- one pass --
 

@@ -68,11 +68,14 @@ class Orchestrator:
 
     def run(self) -> None:
         """Raises AnotherController or Fenced where this process is not, or no longer, the only one."""
-        controller = self.parts.controller
-        controller.take_over(time.time(), self.sole)
-        if self.parts.writer:
-            self.parts.writer.epoch = controller.lead.epoch
-        controller.after_commit.append(self._hand_over)
+        try:
+            self._take_over()
+        except BusError as error:
+            if not self.parts.restart_server():
+                raise
+            log.warning("%s; trying again", error)
+            self._reconnect()
+        self.parts.controller.after_commit.append(self._hand_over)
         gc.freeze()  # what the start has made stays
         try:
             if self._catch_up():
@@ -83,6 +86,12 @@ class Orchestrator:
             self._shut_down()
 
     # -- start --
+
+    def _take_over(self) -> None:
+        controller = self.parts.controller
+        controller.take_over(time.time(), self.sole)
+        if self.parts.writer:
+            self.parts.writer.epoch = controller.lead.epoch
 
     def _catch_up(self) -> bool:
         """Decide everything that was reported before a crash, before anybody acts on what is in Redis.
@@ -142,9 +151,7 @@ class Orchestrator:
             try:
                 self.parts.restart_server()
                 self.parts.check_data()
-                self.parts.controller.take_over(time.time(), self.sole)
-                if self.parts.writer:
-                    self.parts.writer.epoch = self.parts.controller.lead.epoch
+                self._take_over()
                 self._offer_all()
                 return
             except BusError as error:

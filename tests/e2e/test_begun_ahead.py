@@ -30,6 +30,23 @@ def work(lead: Snapshot) -> Proposal:
     return Proposal(Out(host=os.getpid(), token=seen["TOKEN"], other=seen["OTHER"]))
 """
 SLOW = "import time\nfrom pathlib import Path\nwhile not Path('go').exists():\n    time.sleep(0.01)\n"
+# The server dies once, in the midst of the controller's start.
+DEADLY = """
+import os, signal
+from pathlib import Path
+from revops_lite.store.store import Store
+
+real = Store.begin
+
+def begin(self, *given):
+    lead = real(self, *given)
+    if not Path("died").exists():
+        Path("died").touch()
+        os.kill(self.redis.info("server")["process_id"], signal.SIGKILL)
+    return lead
+
+Store.begin = begin
+"""
 
 
 @pytest.fixture
@@ -101,6 +118,13 @@ def test_killed_while_it_starts_it_takes_all_of_it_along(made: Installation) -> 
         until(lambda: up.hosts() and len(up.children()) > len(up.hosts()), "server and host are started")
         up.kill()
         until(lambda: not made.processes(), "nothing is left")
+
+
+def test_a_server_that_dies_while_the_controller_takes_over_is_started_again(made: Installation) -> None:
+    made.agent("work", DEADLY + AGENT)
+    assert "trying again" in made.revops("up", "--until-idle").err
+    assert (made.root / "died").exists()
+    assert [run["state"] for run in made.run_list()] == ["finished"]
 
 
 def test_a_second_up_is_refused_and_does_the_first_no_harm(made: Installation) -> None:

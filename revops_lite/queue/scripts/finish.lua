@@ -6,7 +6,7 @@
 --       jobs a queue keeps  6 prefix of job keys  then per job: job id, execution id, status (finished | failed),
 --       lifetime (s), event ('' for none), error as RQ keeps it ('' for none), worked (s)
 -- Returns per job: 1 ended now, 2 had been ended by this very execution before, 0 late: its claim is gone.
--- Told: the event stream and the channel, once per claim: what ends here has left its registry.
+-- Told: the event stream and the channel, once per job: one that had ended before is not told again.
 
 local channel, now, stamp, spent = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local most, job_prefix = tonumber(ARGV[5]), ARGV[6]
@@ -53,10 +53,11 @@ for n = 1, (#KEYS - 3) / 5 do
     redis.call('DEL', execution_key)
     redis.call('ZREM', executions, execution)
     gone[#gone + 1] = member
-    if redis.call('EXISTS', job_key) == 1 then keep(job_key, job, execution, status, ttl, fault, registry) end
+    local before = redis.call('HMGET', job_key, 'status', 'ended_by')
+    if before[1] then keep(job_key, job, execution, status, ttl, fault, registry) end
     counts[status] = counts[status] + 1
     worked = worked + tonumber(ARGV[a + 7])
-    if event ~= '' then
+    if event ~= '' and not before[2] then
       redis.call('XADD', KEYS[1], '*', 'e', event)
       redis.call('PUBLISH', channel, event)
     end
