@@ -35,7 +35,7 @@ from revops_lite.store.upgrade import upgrade
 
 log = logging.getLogger("revops.controller")
 
-MANY = 32  # events of which a commit takes long enough to decide others meanwhile
+MANY = 64  # events of which a commit takes long enough to decide others meanwhile
 TURNS = 32  # of events that have waited, at least, however many others have come
 DOCS_KEPT = 8_000
 TRIM_EVERY = 60.0
@@ -184,6 +184,9 @@ class Controller:
     def _decide(self, events: Sequence[Event], now: float, waited: Mapping[str, float]) -> Changes:
         """Decide a batch on a copy of what is known; the state itself moves only when Redis has it all."""
         self._load(hint for event in events for hint in self._hints(event))
+        calls = [event for event in events if event.type in RESERVED and isinstance(event.data.get("intent"), str)]
+        while calls and self._load(key for event in calls for key in self._of_call(event.data["intent"])):
+            pass  # what has been loaded names more
         batch = Changes()
         ahead = State(
             Ahead(self.state.docs),
@@ -246,6 +249,7 @@ class Controller:
             for record in names(data.get("records")):
                 yield ("run", part_id(event.run or "", record))
         elif event.type == "step.finished":
+            yield ("context", event.subject)
             for result in objects(data.get("results")):
                 yield ("run", str(result.get("run")))
                 yield ("context", str(result.get("record")))
@@ -253,6 +257,20 @@ class Controller:
             for proposal in objects(data.get("proposals")):
                 for notice in objects(proposal.get("notices")):
                     yield ("notice", notice_id(str(notice.get("key"))))
+
+    def _of_call(self, id_: str) -> Iterable[Key]:
+        """What the decision about a call to the CRM needs, as far as it is known what that is."""
+        intent = self.state.docs.get(("intent", id_))
+        if intent is None:
+            return
+        yield ("context", intent.record)
+        if intent.run:
+            yield ("run", intent.run)
+        for write in intent.writes.values():
+            yield ("write", write)
+        context = self.state.docs.get(("context", intent.record))
+        for other in context.intents if context else ():
+            yield ("intent", other)
 
     def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
         absent = [key for key in dict.fromkeys(wanted) if key not in self.state.docs]
@@ -280,7 +298,8 @@ class Controller:
         self.land()
         going = self.archiver.leave(self.state.docs, changes.docs) if self.archiver else []
         words += map(list, departures(going))
-        self.come = read_on(cursor) if read_on and cursor else []
+        come = read_on(cursor) if read_on and cursor else []
+        self.come = come if len(come) >= MANY else []  # few are read again, with those that will have come by then
         commit = self.store.begin_commit(self.lead, words, cursor, now, quiet)
         self._under_way = commit, changes, now
         self._going.update(going)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from revops_lite.controller import Controller
 from revops_lite.engine.state import Changes, State
-from revops_lite.models import Context, IntentState, ReviewState, Run, RunState, WriteState
+from revops_lite.models import Context, Event, IntentState, Key, ReviewState, Run, RunState, WriteState
+from revops_lite.policy import Rulebook
+from revops_lite.queue.drain import Drain
 from revops_lite.store import keys
 from revops_lite.store.commit import commands
 from revops_lite.store.store import Lead, Store
 from revops_lite.values import replace
+from seats import NOW, SINK
 from store_nouns import HOSTILE, LEAD, context, docs, intent, notice, put, review, run, write
 
 EACH = [run(), write(), intent(), review(), notice(), context()]
@@ -194,3 +199,34 @@ def test_trimming_keeps_every_event_that_is_young_or_not_decided(store: Store, l
     store.trim(now, ids[300])
     assert redis.xrange(keys.EVENTS, count=1)[0][0].decode() <= ids[200], "what is not decided stays, however many"
     assert isinstance(run(), Run)
+
+
+def test_what_many_calls_are_about_is_loaded_together(
+    store: Store, lead: Lead, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        about = {"record": f"lead:{n}", "run": f"r{n}"}
+        call = replace(intent(f"i{n}", IntentState.SENDING), writes={"a": f"w{n}"}, **about)
+        mine = replace(write(f"w{n}", WriteState.SENDING), undoes=(), undo=None, **about)
+        put(
+            store,
+            lead,
+            context(f"lead:{n}", intents=(f"i{n}",), proposed={}),
+            call,
+            mine,
+            replace(run(f"r{n}"), record=f"lead:{n}", reviews=()),
+        )
+    controller = Controller(store, Drain(redis, SINK), Rulebook({}, {}), "host:1:a")
+    controller.take_over(NOW, force=True)
+    store.append([Event(f"e{n}", "write.applied", f"lead:{n}", "writer", NOW, {"intent": f"i{n}"}) for n in range(20)])
+    asked: list[list[Key]] = []
+    held = store.held
+
+    def noted(wanted: Iterable[Key]) -> dict[Key, Any]:
+        asked.append(list(wanted))
+        return held(asked[-1])
+
+    monkeypatch.setattr(store, "held", noted)
+    assert controller.step(NOW) == 20
+    assert [sorted({kind for kind, _ in keys}) for keys in asked] == [["intent"], ["context", "run", "write"]]
+    assert {call.state for call in store.load(("intent", f"i{n}") for n in range(20)).values()} == {IntentState.APPLIED}
