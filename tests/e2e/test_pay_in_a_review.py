@@ -158,6 +158,12 @@ def test_no_amount_is_changed_by_a_review_before_a_person_says_so(site: Installa
         assert amounts(site).keys() == {"corrected"}
 
 
+def blocked(site: Installation, name: str) -> str:
+    """The beginning of a verdict, with the day on which the CRM says that it was."""
+    [day] = {row["at"][:10] for row in site.changes(f"deal:{name}") if row["field"] == "amount"}
+    return f"tidy changed amount on {day} in the open pay period {FIRST} to {LAST}; with it the payout changes by"
+
+
 def test_each_flagged_open_deal_gets_its_verdict_and_no_other(site: Installation) -> None:
     install(site, governed=False)
     with site.up():
@@ -177,9 +183,8 @@ def test_each_flagged_open_deal_gets_its_verdict_and_no_other(site: Installation
         "in_roubles": "warn",
         "edited": "pass",
     }
-    blocked = f"tidy changed amount on {TODAY} in the open pay period {FIRST} to {LAST}; with it the payout changes by"
-    assert found["corrected"][1] == f"{blocked} rep-ana +125.00 USD (plan test.1)"
-    assert found["also_corrected"][1] == f"{blocked} rep-ben +330.00 USD (plan test.1)"
+    assert found["corrected"][1] == f"{blocked(site, 'corrected')} rep-ana +125.00 USD (plan test.1)"
+    assert found["also_corrected"][1] == f"{blocked(site, 'also_corrected')} rep-ben +330.00 USD (plan test.1)"
     assert found["pays"][1] == "with it the payout changes by rep-ana +200.00 USD (plan test.1)"
     assert found["typed_by_hand"][1] == "the amount cannot be read (plan test.1)"
     assert found["in_roubles"][1].startswith("plan test.1 has no rate for RUB")
