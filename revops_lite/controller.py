@@ -18,15 +18,15 @@ from revops_lite.admission import MOST, Admission
 from revops_lite.archiver import Archiver, departures, returns
 from revops_lite.engine import Changes, Missing, State, decide
 from revops_lite.engine.decide import RESERVED
-from revops_lite.engine.ids import agent_tag, notice_id, part_id, run_id
+from revops_lite.engine.ids import agent_tag
 from revops_lite.engine.state import Ahead, over
+from revops_lite.hints import calls_of, named, sure
 from revops_lite.models import AuditEntry, BreakerState, Context, Event, Intent, Key, OutNotice, Run
 from revops_lite.policy import Rulebook
-from revops_lite.portions import BATCH, bounded, names, objects, pieces, undecidable, unreadable
+from revops_lite.portions import BATCH, bounded, pieces, undecidable, unreadable
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.jobs import enqueue_commands
 from revops_lite.queue.names import isolated
-from revops_lite.rules.fanout import whole
 from revops_lite.store import version
 from revops_lite.store.commit import commands, kept_due, together
 from revops_lite.store.events import Entry
@@ -183,9 +183,9 @@ class Controller:
 
     def _decide(self, events: Sequence[Event], now: float, waited: Mapping[str, float]) -> Changes:
         """Decide a batch on a copy of what is known; the state itself moves only when Redis has it all."""
-        self._load(hint for event in events for hint in self._hints(event))
-        calls = [event for event in events if event.type in RESERVED and isinstance(event.data.get("intent"), str)]
-        while calls and self._load(key for event in calls for key in self._of_call(event.data["intent"])):
+        flows, calls = self.rulebook.workflows.values(), calls_of(events)
+        self._load(key for event in events for key in sure(event, flows))
+        while calls and self._load(key for call in calls for key in named(call, self.state.docs)):
             pass  # what has been loaded names more
         batch = Changes()
         ahead = State(
@@ -224,53 +224,6 @@ class Controller:
             ahead.apply(one)
             changes.add(one)
         return changes
-
-    def _hints(self, event: Event) -> Iterable[Key]:
-        """The documents an event is sure to need, so that a batch loads them in one round trip."""
-        data = event.data
-        if event.run:
-            yield ("run", event.run)
-            if (of := whole(event.run)) != event.run:
-                yield ("run", of)
-        for flow in self.rulebook.workflows.values():
-            if event.type in flow.on:
-                yield ("run", run_id(event.id, flow.name))
-        if event.source in ("crm", "cli", "client", "controller") or event.type == "record.loaded":
-            yield ("context", event.subject)
-        for kind in ("intent", "review", "notice") if event.type in RESERVED else ():
-            if isinstance(data.get(kind), str):  # an id of ours: what others send may be any text
-                yield (kind, data[kind])
-        if event.type == "record.loaded":
-            for record in names(data.get("records")):
-                yield ("context", record)
-        elif event.type == "records.swept":
-            for record in (*names(data.get("records")), *names(data.get("seen"))):
-                yield ("context", record)
-            for record in names(data.get("records")):
-                yield ("run", part_id(event.run or "", record))
-        elif event.type == "step.finished":
-            yield ("context", event.subject)
-            for result in objects(data.get("results")):
-                yield ("run", str(result.get("run")))
-                yield ("context", str(result.get("record")))
-                yield ("page", str(result.get("page")))
-            for proposal in objects(data.get("proposals")):
-                for notice in objects(proposal.get("notices")):
-                    yield ("notice", notice_id(str(notice.get("key"))))
-
-    def _of_call(self, id_: str) -> Iterable[Key]:
-        """What the decision about a call to the CRM needs, as far as it is known what that is."""
-        intent = self.state.docs.get(("intent", id_))
-        if intent is None:
-            return
-        yield ("context", intent.record)
-        if intent.run:
-            yield ("run", intent.run)
-        for write in intent.writes.values():
-            yield ("write", write)
-        context = self.state.docs.get(("context", intent.record))
-        for other in context.intents if context else ():
-            yield ("intent", other)
 
     def _load(self, wanted: Iterable[Key]) -> dict[Key, object]:
         absent = [key for key in dict.fromkeys(wanted) if key not in self.state.docs]

@@ -3,9 +3,6 @@ cannot be read or decided. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from revops_lite.models import Event
 from revops_lite.store.events import Entry
 from revops_lite.values import replace
@@ -47,16 +44,6 @@ def unreadable(entry: Entry, now: float) -> Event:
     """What to decide instead of an entry that is no event: a dead letter."""
     data = {"error": entry.error, "entry": entry.id}
     return Event(f"stream|{entry.id}", "event.unreadable", "event:unreadable", "stream", now, data)
-
-
-def objects(value: object) -> list[dict[str, Any]]:
-    """The objects of a list; what others send may be anything."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def names(value: object) -> Iterable[str]:
-    """The names of records in an object by record."""
-    return value if isinstance(value, dict) else ()
 
 
 def undecidable(event: Event, why: str, now: float) -> Event:
