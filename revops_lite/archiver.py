@@ -22,7 +22,8 @@ from revops_lite.times import ahead
 
 KEPT = {"run": 1_000, "write": 10_000, "notice": 1_000, "review": 1_000, "context": 1_000}  # in Redis, the newest
 SOME = 100  # more than that, before any are moved: each pass costs a look and a write to disk
-PAGE = {kind: kept // 4 for kind, kept in KEPT.items()}  # in a pass
+# In a pass, at most: a third of what is there to be moved, so that a lead which comes alone after many hardly feels it.
+PAGE = {kind: kept // 4 for kind, kept in KEPT.items()}
 PACE = 0.1  # seconds between passes while there is much to move
 AGAIN = 10.0  # seconds after which those that were not at their end are looked at again
 EXPIRE_EVERY = 3_600.0

@@ -176,14 +176,15 @@ class Store:
         }
 
     def oldest(self, kind: str, start: int, count: int, kept: int, some: int) -> dict[str, float]:
-        """Ids with their times, oldest first, of a list that is longer than `kept` by `some` at least: up to `count`
-        of those beyond, from the one with the number `start` on."""
+        """Ids with their times, oldest first, of a list that is longer than `kept` by `some` at least, from the one
+        with the number `start` on: a third of those beyond, but `count` at most and an eighth of it at least."""
         index = keys.index(f"{kind}s")
         with bus_errors():
             beyond = self.redis.zcard(index) - kept
             if beyond < some or beyond <= start:
                 return {}
-            found = self.redis.zrange(index, start, min(beyond, start + count) - 1, withscores=True)
+            piece = min(count, max(count // 8, (beyond - start) // 3))
+            found = self.redis.zrange(index, start, min(beyond, start + piece) - 1, withscores=True)
         return {id_.decode(): at for id_, at in found}
 
     def raw(self, kind: str, ids: Sequence[str]) -> list[Any]:

@@ -55,8 +55,10 @@ class Medians:
     def names(self) -> list[Variant]:
         return [variant for variant in VARIANTS if any(variant.name in measures for measures in self.rounds)]
 
-    def fastest_peer(self) -> str | None:
-        rates = {v.name: self.of(v.name, "many", "per_s") or 0 for v in self.names() if v.kind == "peer"}
+    def fastest_peer(self, durability: str = "") -> str | None:
+        """Of all peers, or of those with this `durability`."""
+        peers = [v for v in self.names() if v.kind == "peer" and durability in ("", v.durability)]
+        rates = {v.name: self.of(v.name, "many", "per_s") or 0 for v in peers}
         return max(rates, key=lambda name: rates[name], default=None)
 
 
@@ -182,11 +184,16 @@ def throughput(medians: Medians) -> Iterator[Goal]:
     for crm, say in (("", ""), ("-sqlite", ", CRM written")):
         for durability, title in (("", "everysec"), ("-always", "always")):
             name = best(medians, durability, crm)
-            for to, limit in ((fastest, 1.0), ("langgraph", 4.0), ("dbos", 4.0)):
+            as_durable = medians.fastest_peer(title) if durability else None
+            for to, limit in ((fastest, 1.0), (as_durable, 1.0), ("langgraph", 4.0), ("dbos", 4.0)):
                 if to is not None and (limit == 1.0 or not crm):
                     ratio = medians.ratio(name, to, "many", "per_s")
-                    whose = BY_NAME[to].title.split()[0].rstrip(",")
-                    yield Goal(f"a. W/s, {hosts(name)}, `{title}`{say}, of {whose}'s", limit, ratio, at_least=True)
+                    yield Goal(f"a. W/s, {hosts(name)}, `{title}`{say}, of {whose(to)}", limit, ratio, at_least=True)
+
+
+def whose(name: str) -> str:
+    variant = BY_NAME[name]
+    return variant.title.split()[0].rstrip(",") + "'s" + (" with `always`" if variant.durability == "always" else "")
 
 
 def latency(medians: Medians) -> Iterator[Goal]:

@@ -392,9 +392,26 @@ def test_runs_that_are_held_for_long_do_not_keep_those_behind_them(redis: Redis,
     ended = run("rended", RunState.FAILED, at=NOW, finished_at=NOW)
     store.commit(lead, list(commands(State(), Changes(docs={**held, ("run", "rended"): ended}), NOW)), None, NOW)
     assert seat.archiver
-    for _ in range(2):
+    for _ in range(8):  # each pass looks at a part of them
         seat.archiver.tick(NOW)
     assert seat.archiver.leave((), ()) == [("run", "rended")]
+
+
+def test_a_pass_moves_a_third_of_what_is_there_within_limits(redis: Redis) -> None:
+    """Many ended runs are not felt all at once; few are not moved one by one."""
+    store = Store(redis)
+    redis.zadd(keys.index("runs"), {f"r{n:04}": float(n) for n in range(1000)})
+
+    def piece(kept: int, start: int = 0) -> list[str]:
+        return list(store.oldest("run", start, 200, kept, 10))
+
+    assert piece(991) == piece(1000) == []
+    assert piece(990) == [f"r{n:04}" for n in range(10)], "fewer than the least piece"
+    assert len(piece(940)) == 25
+    assert len(piece(700)) == 100
+    assert len(piece(0)) == 200
+    assert piece(700, 150) == [f"r{n:04}" for n in range(150, 200)]
+    assert piece(700, 300) == []
 
 
 @pytest.mark.real
