@@ -443,13 +443,13 @@ def keys_for_ever() -> None:
     """Documents are put down without a lifetime."""
     from revops_lite.store.store import Store
 
-    commit = Store.commit
+    begin = Store.begin_commit
 
-    def _commit(self: Any, lead: Any, commands: Any, *words: Any) -> None:
+    def _begin(self: Any, lead: Any, commands: Any, *words: Any) -> Any:
         plain: list[Any] = []
         for one in commands:
             several = one[0] == "SETS"
             plain += [("SET", *pair) for pair in zip(one[2::2], one[3::2], strict=True)] if several else [one]
-        commit(self, lead, plain, *words)
+        return begin(self, lead, plain, *words)
 
-    Store.commit = _commit
+    Store.begin_commit = _begin

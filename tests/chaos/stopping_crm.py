@@ -64,7 +64,7 @@ def note(what: str, record: str, write_id: str, now: int | None = None) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def _instrument(gate: Any, commit: Any) -> None:
+def _instrument(gate: Any, begin_commit: Any) -> None:
     def stopping_gate(self: Store, epoch: int, calls: Any, *rest: Any) -> Any:
         _epoch[0] = epoch
         if calls:
@@ -77,12 +77,12 @@ def _instrument(gate: Any, commit: Any) -> None:
     def stopping_commit(self: Store, lead: Any, commands: Any, *rest: Any) -> Any:
         if len(commands) > 20:  # a decision, no heartbeat
             stop_at("before a commit")
-        return commit(self, lead, commands, *rest)
+        return begin_commit(self, lead, commands, *rest)
 
-    Store.gate, Store.commit = stopping_gate, stopping_commit  # `up` alone loads the adapter
+    Store.gate, Store.begin_commit = stopping_gate, stopping_commit  # `up` alone loads the adapter
 
 
-_instrument(Store.gate, Store.commit)
+_instrument(Store.gate, Store.begin_commit)
 
 
 class Keyed(SqliteCrm):
