@@ -185,7 +185,7 @@ def throughput(medians: Medians) -> Iterator[Goal]:
         for durability, title in (("", "everysec"), ("-always", "always")):
             name = best(medians, durability, crm)
             as_durable = medians.fastest_peer(title) if durability else None
-            for to, limit in ((fastest, 1.0), (as_durable, 1.0), ("langgraph", 4.0), ("dbos", 4.0)):
+            for to, limit in {fastest: 1.0, as_durable: 1.0, "langgraph": 4.0, "dbos": 4.0}.items():
                 if to is not None and (limit == 1.0 or not crm):
                     ratio = medians.ratio(name, to, "many", "per_s")
                     yield Goal(f"a. W/s, {hosts(name)}, `{title}`{say}, of {whose(to)}", limit, ratio, at_least=True)
