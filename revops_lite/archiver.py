@@ -84,10 +84,15 @@ class Archiver:
 
     def _some(self, kind: str) -> list[Row]:
         """The oldest of a kind that are at their end, with the calls to the CRM that belong to them."""
-        passed = self._passed.get(kind, 0)
-        found = self._store.oldest(kind, passed, PAGE[kind], self._kept[kind], self._least)
-        rows = self._rested(kind, found)
-        self._passed[kind] = passed + len(found) - len(rows)
+        rows: list[Row] = []
+        passed = began = self._passed.get(kind, 0)
+        while not rows and passed - began < PAGE[kind]:  # a piece of which none may go is passed over at once
+            found = self._store.oldest(kind, passed, PAGE[kind], self._kept[kind], self._least)
+            if not found:
+                break
+            rows = self._rested(kind, found)
+            passed += len(found) - len(rows)
+        self._passed[kind] = passed
         if kind != "write":
             return rows
         return rows + self._rested("intent", {write.intent: row.at for row in rows if (write := row.document()).intent})

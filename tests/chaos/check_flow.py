@@ -170,7 +170,7 @@ def breakers_hold(evidence: Evidence) -> Iterator[str]:
         name = entry.get("rule", "") if entry.get("what", "").startswith("breaker.") else ""
         at = int(id_.partition("-")[0]) / 1000  # of the commit: from then on everybody knows
         if entry.get("what") == "breaker.opened":
-            shut[name] = at + 0.001  # ids are cut to milliseconds: what was called within this one may have come before
+            shut[name] = at
         elif name in shut:
             spans.append((name, shut.pop(name), at))
     spans += [(name, since, float("inf")) for name, since in shut.items()]
