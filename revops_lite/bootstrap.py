@@ -190,6 +190,7 @@ def _own_host(installation: Installation, work: WorkQueue, fleet: Fleet) -> Host
         threads=settings.workers.threads,
         isolated=[names.isolated(queue) for queue in fleet.groups],
         recycle=False,
+        ahead=settings.workers.threads // 16,
     )
 
 

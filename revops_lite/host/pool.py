@@ -1,8 +1,8 @@
 """The agent host: threads that claim steps, call their agents and report, in a process of its own or in `up`'s.
 
-Threads: one dispatcher claims up to the number of free slots; each slot calls one agent at a time; a watchdog ends
-calls that take too long; a reporter ends jobs in batches; a pulse says that they live. While there is nothing to do
-the dispatcher waits for whoever calls `ring`. What is claimed stays in `_held` until its ending has been reported.
+Threads: one dispatcher claims for the free slots; each slot calls one agent at a time; a watchdog ends calls that take
+too long; a reporter ends jobs in batches; a pulse says that they live. While there is nothing to do the dispatcher
+waits for whoever calls `ring`. What is claimed stays in `_held` until its ending has been reported.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Host:
     """`start`, and later `stop`. `agents` maps an agent's name to its entry ("agents.scoring:score").
 
     `isolated` queues are for suspects: one of their jobs at a time, and only while nothing else runs here. With
-    `recycle`, a host in which too many agents hang stops claiming and says so by `exhausted`.
+    `recycle`, a host in which too many agents hang stops claiming and says so by `exhausted`. With `ahead`, up to so
+    many more jobs than slots are claimed while calls end, so that a slot goes on at once: where no other host could
+    take them meanwhile.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Host:
         threads: int,
         isolated: Sequence[str] = (),
         recycle: bool = True,
+        ahead: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
@@ -69,6 +72,7 @@ class Host:
         self._agents = dict(agents)
         self._threads = threads
         self._recycle = recycle
+        self._ahead = ahead
         self._clock = clock
         self._card = _card(name, self._queues + self._isolated, clock())
         self._token = f"{time.time_ns():x}-{os.getpid()}"
@@ -80,6 +84,7 @@ class Host:
         self._broken = False
         self._worn = False
         self._ended = 0  # jobs
+        self._seen = 0  # jobs that had ended when the dispatcher last looked
         self._suspected = False
         self._ask_at = 0.0
         self._specs: dict[str, AgentSpec] = {}
@@ -193,13 +198,14 @@ class Host:
                 self._wake.wait(IDLE)
 
     def _claim(self) -> list[Claim] | None:
-        """As many as there are free slots; a suspect only into an empty host, and nothing beside it.
+        """As many as there are free slots, or soon will be; a suspect only into an empty host, and nothing beside it.
 
         Where calls are made alone, the next one waits until the last one's ending has been reported: should it be the
         one that kills its host, nothing else is in flight there. None while nothing more may be claimed.
         """
         self._dry = False
-        free = self._threads - len(self._running)
+        lately, self._seen = self._ended - self._seen, self._ended
+        free = self._threads + min(lately, self._ahead) - len(self._running)
         if free <= 0 or self._alone is not None or (self._threads == 1 and self._held):
             return None
         if self._suspects():

@@ -290,6 +290,31 @@ def test_a_job_of_which_nobody_tells_is_found_all_the_same(
     until(lambda: len(told()) == 2)
 
 
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_jobs_are_claimed_ahead_of_the_slots_while_calls_end(
+    host: Any, put: Put, told: Told, until: Any, real_redis: Redis, tmp_path: Path, ahead: int
+) -> None:
+    def release(*numbers: int) -> None:
+        for number in numbers:
+            (tmp_path / f"{number}").touch()
+
+    for number in range(14):
+        put(number, "wait_for_file", file=str(tmp_path / f"{number}"))
+    one = host(threads=4, ahead=ahead)
+    until(lambda: one.in_flight == 4)  # nothing has ended yet
+    for number in range(3):
+        release(number)
+        until(lambda done=number + 1: len(told()) == done and one.in_flight == 4 + min(1, ahead))
+    release(3, 4, 5, 6)
+    until(lambda: len(told()) == 7 and one.in_flight >= 4)
+    assert one.in_flight <= 4 + ahead
+    assert real_redis.llen("rq:queue:agents") >= 14 - 7 - 4 - ahead
+    release(*range(7, 14))
+    until(lambda: len(told()) == 14)
+    assert one.stop()
+    assert sorted(event.subject for event in told()) == sorted(f"lead:{number}" for number in range(14))
+
+
 @pytest.mark.parametrize(
     ("queues", "more"),
     [(("agents", "agents"), {"threads": 1}), (("agents", "agents-isolated"), {"isolated": ("agents-isolated",)})],
