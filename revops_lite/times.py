@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from datetime import UTC, datetime
 
 
@@ -14,3 +16,10 @@ def stamp(at: float) -> str:
 def ahead(at: float, now: float, longest: float) -> bool:
     """Whether `at` is still to come. Nobody waits for longer than `longest`: beyond it the clock was set back."""
     return now < at <= now + longest
+
+
+def ticking() -> float:
+    """Seconds of a clock that nobody sets and that goes on while this process, or its machine, is stopped."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

@@ -8,8 +8,6 @@ blindly. The writer decides nothing: it reports events, and goes on with an inte
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
@@ -18,12 +16,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from revops_lite.engine.echoes import SKEW
 from revops_lite.engine.state import over
 from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable, CrmUnknown
 from revops_lite.models import CrmRecord, Event, Intent, IntentState
 from revops_lite.ports import BatchCrm, Crm, CrmCall
 from revops_lite.rules.merge import behind
 from revops_lite.store.store import Store
+from revops_lite.times import ticking
 from revops_lite.values import replace, same
 
 log = logging.getLogger("revops.writer")
@@ -33,6 +33,7 @@ LANES = 8  # calls at once to a CRM that takes one record a call
 GONE = "the CRM no longer holds the record"
 BEHIND = "the CRM shows the record as it was before its last change"
 CALL_WITHIN = 5.0  # seconds behind the gate in which a call has to begin; others may take our place after ten
+PAGE = 500  # of the CRM's changes
 PATIENCE = 60.0  # longest wait between two tries of a CRM that is away
 
 
@@ -42,13 +43,6 @@ class Terms(Struct, frozen=True):
     budget: int  # CRM calls per record in any sliding hour
     hold_field: str | None = None  # a CRM field that stops every write to its record
     settle: float = 5.0  # seconds until a call of unknown outcome may be read back
-
-
-def ticking() -> float:
-    """Seconds of a clock that nobody sets and that goes on while this process, or its machine, is stopped."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 class Writer:
@@ -258,10 +252,30 @@ class Writer:
         before = {name: intent.expected.get(name) for name in intent.values}
         since = _edited_since(intent, record) if applied is None else {}
         if not since and (applied is False or (record is not None and same(standing, before))):
-            why = "read back: it had not been applied"
-            return self._event(intent, "deferred", now, retry_at=now, why=why, doubt=True)
+            return self._not_there(intent, now, standing, sure=applied is False)
         other = {name: value for name, value in standing.items() if not same(value, intent.values[name])}
         return self._event(intent, "conflicted", now, current=other | since, in_doubt=True)
+
+    def _not_there(self, intent: Intent, now: float, standing: dict[str, Any], sure: bool) -> Event:
+        """The old values stand there. Unless the CRM is sure, ours may have come, and somebody put those back since."""
+        try:
+            came = not sure and self._in_feed(intent)
+        except Exception as error:
+            return self._again(intent, now, error, doubt=True)
+        if came:
+            return self._applied(intent, now, standing=standing, note="found in the CRM's changes")
+        return self._event(intent, "deferred", now, retry_at=now, why="read back: it had not been applied", doubt=True)
+
+    def _in_feed(self, intent: Intent) -> bool:
+        """Whether our values are among the changes that the poller has not told yet; of earlier ones we have heard."""
+        cursor, since = self.store.poll_cursor(), (intent.sent_at or 0.0) - SKEW
+        while True:
+            changes, cursor = self.crm.changes(cursor, PAGE)
+            theirs = (one for one in changes if one.record == intent.record and one.at >= since and not one.person)
+            if any(_is_ours(intent, n, v) for one in theirs for n, v in one.fields.items() if n in intent.values):
+                return True
+            if len(changes) < PAGE:
+                return False
 
     # -- the call --
 

@@ -36,6 +36,7 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
             rest[name] = value
         else:
             echoed.append(name)
+    _arrived(draft, context, {name: changed[name] for name in echoed})
     _count(draft, context, echoed)
     _timed(draft, context, echoed)
     return rest
@@ -131,6 +132,17 @@ def _our_call(draft: Draft, context: Context, name: str, value: Any) -> Touch | 
         if ours and abs(draft.event.time - touch.at) <= LAG:
             return touch
     return None
+
+
+def _arrived(draft: Draft, context: Context, echoed: dict[str, Any]) -> None:
+    """A call whose outcome is open has come: whoever reads back later may find what somebody has set since."""
+    for id_ in context.intents:
+        intent = draft.intent(id_)
+        if intent is None or intent.state not in CALLED or intent.sent_at is None:
+            continue
+        ours = any(name in intent.values and same(intent.values[name], value) for name, value in echoed.items())
+        if ours and not intent.taken and draft.event.time >= intent.sent_at - SKEW:
+            draft.put(replace(intent, taken=True))
 
 
 def _since_then(draft: Draft, context: Context, name: str, touch: Touch) -> bool:

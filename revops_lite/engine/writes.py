@@ -94,8 +94,8 @@ def sending(draft: Draft) -> None:
         return
     seen = {**intent.expected, **draft.event.data.get("before", {})}  # what the writer saw counts from here on
     before = {name: seen.get(name) for name in intent.values}
-    sent = replace(intent, state=IntentState.SENDING, tries=intent.tries + 1, expected=before, sent_at=draft.event.time)
-    draft.put(sent)
+    tries, at = intent.tries + 1, draft.event.time
+    draft.put(replace(intent, state=IntentState.SENDING, tries=tries, expected=before, sent_at=at, taken=False))
     for write in _mark(draft, intent, list(intent.values), WriteState.SENDING):
         draft.put(replace(write, before=before[write.field]))
     draft.audit("write.sending", record=intent.record, run=intent.run, note=intent.id, after=intent.values)
@@ -155,7 +155,11 @@ def deferred(draft: Draft) -> None:
         return
     why = str(draft.event.data.get("why", ""))
     due = finite(draft.event.data.get("retry_at") or draft.now)
-    doubted = intent.doubted or bool(draft.event.data.get("doubt"))
+    doubt = bool(draft.event.data.get("doubt"))
+    if doubt and intent.taken:  # the CRM has told meanwhile that it had come
+        draft.put(replace(_heard(intent), settle_until=draft.now, due=draft.now))
+        return
+    doubted = intent.doubted or doubt
     heard = _heard(intent)
     draft.put(replace(heard, state=IntentState.PLANNED, due=due, settle_until=None, note=why, doubted=doubted))
     _mark(draft, intent, list(intent.values), WriteState.PLANNED, why)

@@ -77,6 +77,38 @@ def test_an_edit_during_the_call_is_looked_at_and_stands_where_it_came_last() ->
     assert stage.one(Run).state == "finished"
 
 
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_call_in_doubt_that_the_crm_tells_of_has_come_whatever_stands_there_now(looked: bool) -> None:
+    """A person has put back what stood there before; with `looked`, the writer saw only that, and said so."""
+    stage = called()
+    stage.report("doubted", settle_until=stage.now + 5)
+    told(stage, "software", person=False)
+    if looked:
+        stage.report("deferred", retry_at=stage.now, doubt=True)
+    (call,) = stage.calls()
+    assert (call.state, call.taken, call.tries) == ("in_doubt", True, 1)
+    stage.report("applied", standing={"industry": "before"})
+    assert (stage.value("industry"), stage.context().fields["industry"].writer) == ("before", "person")
+    assert stage.writes() == {"industry": ["applied"]}
+    assert stage.one(Run).state == "finished"
+    assert not questions(stage)
+
+
+def test_what_the_crm_tells_of_a_time_long_before_the_call_is_not_the_call() -> None:
+    stage = called()
+    stage.report("doubted", settle_until=stage.now + 5)
+    told(stage, "software", person=False, at=stage.now - 60)
+    (call,) = stage.calls()
+    assert not call.taken
+    stage.report("deferred", retry_at=stage.now, doubt=True)
+    stage.report("sending", before={"industry": "before"})
+    told(stage, "software", person=False)
+    assert stage.calls()[0].taken
+    stage.report("deferred", retry_at=stage.now)  # certainly not applied: it is another's
+    stage.report("sending", before={"industry": "before"})
+    assert not stage.calls()[0].taken, "of this call nothing has been told yet"
+
+
 def test_an_edit_during_the_call_that_is_gone_is_put_before_a_person() -> None:
     stage = called()
     told(stage, "steel", person=True)

@@ -18,7 +18,7 @@ from revops_lite.engine.state import Draft
 from revops_lite.errors import BusError, CrmError, CrmRefused, CrmUnavailable
 from revops_lite.models import CrmChange, CrmRecord, Event, Intent, IntentState, Run, RunState, Trigger
 from revops_lite.policy import Rulebook
-from revops_lite.ports import CrmCall
+from revops_lite.ports import CrmAbilities, CrmCall
 from revops_lite.queue.drain import Drain
 from revops_lite.queue.work import EventSink
 from revops_lite.reader import Loader, Poller
@@ -128,6 +128,58 @@ class Desk:
 @pytest.fixture
 def desk(store: Store, lead: Lead, crm: FaultyCrm) -> Desk:
     return Desk(store, lead, crm)
+
+
+class PlainCrm(FaultyCrm):
+    """It knows neither write ids nor who has changed what; its feed tells of changes all the same."""
+
+    abilities = CrmAbilities(batch=500)
+
+    def read(self, records: Sequence[str]) -> dict[str, CrmRecord]:
+        return {name: replace(record, edited={}) for name, record in super().read(records).items()}
+
+    def applied(self, *_: Any) -> Any:
+        return None
+
+    def changes(self, cursor: str | None, limit: int) -> tuple[list[CrmChange], str]:
+        if self._fault("changes"):
+            raise KeyError("the adapter's own mistake")
+        found, after = super().changes(cursor, limit)
+        return [replace(change, write_ids=(), at=NOW + 100 + change.at / 1e12) for change in found], after
+
+
+@pytest.mark.parametrize("polled", [False, True], ids=["not polled since", "polled before the call"])
+def test_a_call_in_doubt_of_which_the_feed_tells_is_not_made_again(
+    store: Store, lead: Lead, tmp_path: Path, polled: bool
+) -> None:
+    """A person has put back what stood there before the call, so the record alone looks as if it had never come."""
+    crm = PlainCrm(tmp_path / "plain.sqlite3")
+    crm.create("lead", "1", {"a": "before"}, "import", "import")
+    desk = Desk(store, lead, crm)
+    if polled:
+        store.set_poll_cursor(crm.changes(None, 100)[1])
+    crm.faults = ["after the call", "changes"]
+    assert desk.tick() == ["write.sending", "write.doubted"]
+    crm.edit(RECORD, {"a": "before"}, "pat")
+    assert desk.until_over() == ["write.doubted", "write.applied"]
+    assert crm.written == 1
+    assert crm.read([RECORD])[RECORD].values["a"] == "before"
+    crm.close()
+
+
+def test_a_call_in_doubt_of_which_the_feed_does_not_tell_is_made_again(
+    store: Store, lead: Lead, tmp_path: Path
+) -> None:
+    crm = PlainCrm(tmp_path / "plain.sqlite3")
+    crm.create("lead", "1", {"a": "before"}, "import", "import")
+    crm.edit(RECORD, {"a": "between"}, "pat")
+    crm.edit(RECORD, {"a": "before"}, "pat")
+    desk = Desk(store, lead, crm)
+    crm.faults = ["before the call"]
+    assert desk.tick() == ["write.sending", "write.doubted"]
+    assert desk.until_over() == ["write.deferred", "write.sending", "write.applied"]
+    assert crm.written == 1
+    crm.close()
 
 
 def test_a_planned_call_is_made_once(desk: Desk) -> None:
