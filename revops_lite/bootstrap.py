@@ -54,6 +54,7 @@ from revops_lite.values import replace
 from revops_lite.writer import Terms, Writer
 
 SUPERVISE_EVERY = 0.15
+SLOTS_A_JOB_AHEAD = 16  # few, since whoever is claimed and not yet called is a suspect, too, if this process dies
 GONE_WITHIN = 0.1  # seconds: its connections end before a killed process does
 
 
@@ -190,7 +191,7 @@ def _own_host(installation: Installation, work: WorkQueue, fleet: Fleet) -> Host
         threads=settings.workers.threads,
         isolated=[names.isolated(queue) for queue in fleet.groups],
         recycle=False,
-        ahead=settings.workers.threads // 16,
+        ahead=settings.workers.threads // SLOTS_A_JOB_AHEAD,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from revops_lite.engine.echoes import SKEW
+from revops_lite.engine.echoes import brought, has_come
 from revops_lite.engine.state import over
 from revops_lite.errors import BusError, CrmConflict, CrmError, CrmRefused, CrmUnavailable, CrmUnknown
 from revops_lite.models import CrmRecord, Event, Intent, IntentState
@@ -246,7 +246,7 @@ class Writer:
         except Exception as error:
             return self._again(intent, now, error, doubt=True)
         standing = {name: record.values.get(name) if record else None for name in intent.values}
-        some = record is not None and any(_is_ours(intent, name, value) for name, value in standing.items())
+        some = record is not None and any(brought(intent, name, value) for name, value in standing.items())
         if applied or intent.taken or (applied is None and (some or same(standing, intent.values))):
             return self._applied(intent, now, standing=standing, note="read back after an unknown outcome")
         before = {name: intent.expected.get(name) for name in intent.values}
@@ -268,11 +268,11 @@ class Writer:
 
     def _in_feed(self, intent: Intent) -> bool:
         """Whether our values are among the changes that the poller has not told yet; of earlier ones we have heard."""
-        cursor, since = self.store.poll_cursor(), (intent.sent_at or 0.0) - SKEW
+        cursor = self.store.poll_cursor()
         while True:
             changes, cursor = self.crm.changes(cursor, PAGE)
-            theirs = (one for one in changes if one.record == intent.record and one.at >= since and not one.person)
-            if any(_is_ours(intent, n, v) for one in theirs for n, v in one.fields.items() if n in intent.values):
+            ours = (one for one in changes if one.record == intent.record and not one.person)
+            if any(has_come(intent, one.fields, one.at) for one in ours):
                 return True
             if len(changes) < PAGE:
                 return False
@@ -365,11 +365,6 @@ class Writer:
             data={"intent": intent.id, "pass": intent.passes, **data},
             run=intent.run,
         )
-
-
-def _is_ours(intent: Intent, name: str, value: Any) -> bool:
-    """Whether a value that stands there is one that our call has brought; it brings all of its values or none."""
-    return same(value, intent.values[name]) and not same(value, intent.expected.get(name))
 
 
 def _edited_since(intent: Intent, record: CrmRecord | None) -> dict[str, Any]:

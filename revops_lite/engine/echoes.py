@@ -6,6 +6,7 @@ known but the values and the time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from revops_lite.engine import effects, ids
@@ -40,6 +41,18 @@ def others(draft: Draft, changed: dict[str, Any]) -> dict[str, Any]:
     _count(draft, context, echoed)
     _timed(draft, context, echoed)
     return rest
+
+
+def has_come(intent: Intent, changed: Mapping[str, Any], at: float) -> bool:
+    """Whether a change that nobody says a person made, at that time by the CRM's clock, is the call's arrival."""
+    recent = intent.sent_at is not None and at >= intent.sent_at - SKEW
+    return recent and any(brought(intent, name, value) for name, value in changed.items())
+
+
+def brought(intent: Intent, name: str, value: Any) -> bool:
+    """Whether a value that stands there is one that the call has brought; it brings all of its values or none."""
+    ours = name in intent.values and same(value, intent.values[name])
+    return ours and not same(value, intent.expected.get(name))
 
 
 def crossed(draft: Draft, changed: dict[str, Any], standing: dict[str, Any], asked_at: float) -> None:
@@ -138,10 +151,7 @@ def _arrived(draft: Draft, context: Context, echoed: dict[str, Any]) -> None:
     """A call whose outcome is open has come: whoever reads back later may find what somebody has set since."""
     for id_ in context.intents:
         intent = draft.intent(id_)
-        if intent is None or intent.state not in CALLED or intent.sent_at is None:
-            continue
-        ours = any(name in intent.values and same(intent.values[name], value) for name, value in echoed.items())
-        if ours and not intent.taken and draft.event.time >= intent.sent_at - SKEW:
+        if intent is not None and intent.state in CALLED and has_come(intent, echoed, draft.event.time):
             draft.put(replace(intent, taken=True))
 
 

@@ -108,10 +108,7 @@ def applied(draft: Draft) -> None:
     if already:  # so nothing of ours has met anybody's edit
         intent = replace(intent, unseen={}, crossed={})
     if echoes.unclear(draft, intent):
-        look = replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=draft.now, due=draft.now, taken=True)
-        draft.put(look)
-        why = "applied, and a person edited it meanwhile: to be looked at"
-        draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
+        _look_again(draft, intent, "applied, and a person edited it meanwhile: to be looked at")
         return
     state = WriteState.SUPERSEDED if already else WriteState.APPLIED
     _mark(draft, intent, list(intent.values), state, "it stood there already" if already else "")
@@ -139,6 +136,13 @@ def applied(draft: Draft) -> None:
     _roll_on(draft, intent)
 
 
+def _look_again(draft: Draft, intent: Intent, why: str) -> None:
+    """The CRM has taken the call; what stands there now is for the writer to see."""
+    look = replace(_heard(intent), state=IntentState.IN_DOUBT, settle_until=draft.now, due=draft.now, taken=True)
+    draft.put(look)
+    draft.audit("write.doubted", record=intent.record, run=intent.run, note=f"{intent.id}: {why}")
+
+
 def _roll_on(draft: Draft, intent: Intent) -> None:
     """A rollback that has arrived ends the writes it undoes; a write that was to be undone is undone now."""
     for id_ in intent.writes.values():
@@ -156,8 +160,8 @@ def deferred(draft: Draft) -> None:
     why = str(draft.event.data.get("why", ""))
     due = finite(draft.event.data.get("retry_at") or draft.now)
     doubt = bool(draft.event.data.get("doubt"))
-    if doubt and intent.taken:  # the CRM has told meanwhile that it had come
-        draft.put(replace(_heard(intent), settle_until=draft.now, due=draft.now))
+    if doubt and intent.taken:
+        _look_again(draft, intent, "it had been applied, as the CRM has told meanwhile: to be looked at")
         return
     doubted = intent.doubted or doubt
     heard = _heard(intent)

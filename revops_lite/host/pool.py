@@ -84,7 +84,7 @@ class Host:
         self._broken = False
         self._worn = False
         self._ended = 0  # jobs
-        self._seen = 0  # jobs that had ended when the dispatcher last looked
+        self._ended_before = 0  # of these, when the dispatcher last looked
         self._suspected = False
         self._ask_at = 0.0
         self._specs: dict[str, AgentSpec] = {}
@@ -204,7 +204,7 @@ class Host:
         one that kills its host, nothing else is in flight there. None while nothing more may be claimed.
         """
         self._dry = False
-        lately, self._seen = self._ended - self._seen, self._ended
+        lately, self._ended_before = self._ended - self._ended_before, self._ended
         free = self._threads + min(lately, self._ahead) - len(self._running)
         if free <= 0 or self._alone is not None or (self._threads == 1 and self._held):
             return None

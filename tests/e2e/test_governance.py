@@ -73,7 +73,7 @@ def calls(site: Installation) -> int:
 
 
 def kill_between_calls(site: Installation, up: Up) -> None:
-    """A call that has passed the gate counts, also where a kill keeps it from the CRM: made again, it counts twice."""
+    """While none is under way: one that a kill keeps from the CRM counts, and once more when it is made again."""
     os.kill(up.pid, signal.SIGSTOP)
     while calls(site) != len(site.changes("lead:one")):
         os.kill(up.pid, signal.SIGCONT)

@@ -52,7 +52,7 @@ def until_left(site: Installation) -> None:
 
 
 def oldest(site: Installation) -> dict[str, Any]:
-    """The run that ended first; it is in the file alone."""
+    """The run that began first; it is in the file alone."""
     run = min(site.run_list(), key=lambda found: (found["started_at"], found["id"]))  # as the list in Redis is sorted
     with site.redis() as client:
         assert not client.exists(keys.doc("run", run["id"]))

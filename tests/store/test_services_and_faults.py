@@ -110,8 +110,14 @@ class Desk:
         }
         known = self.intent
         passes = known.passes + (event.type != "write.sending")
+        sent_at = event.time if event.type == "write.sending" else known.sent_at
         self.intent = intent(
-            state=states[event.type], values=known.values, expected=known.expected, passes=passes, due=0.0
+            state=states[event.type],
+            values=known.values,
+            expected=known.expected,
+            passes=passes,
+            due=0.0,
+            sent_at=sent_at,
         )
         put(self.store, self.lead, self.intent)
         self.writer.offer([self.intent])
@@ -145,7 +151,7 @@ class PlainCrm(FaultyCrm):
         if self._fault("changes"):
             raise KeyError("the adapter's own mistake")
         found, after = super().changes(cursor, limit)
-        return [replace(change, write_ids=(), at=NOW + 100 + change.at / 1e12) for change in found], after
+        return [replace(change, write_ids=()) for change in found], after
 
 
 @pytest.mark.parametrize("polled", [False, True], ids=["not polled since", "polled before the call"])
